@@ -1,0 +1,188 @@
+/*
+ * walk.c - the page walk.
+ *
+ * Knows: how IA-32e paging turns a linear address into a physical one (SDM vol. 3A, 4.5; 5-level: 4.5 with CR4.LA57),
+ * and that A and D are set afterwards (4.8).  Does not know: who asks, or what the tables are for.
+ *
+ *	63        48 47    39 38    30 29    21 20    12 11         0
+ *	sign of 47   PML4     PDPT     PD       PT       byte in page
+ *
+ * The manual's order, which decides the error code: find the translation first, from the root down, and stop at the
+ * first entry that is not present (P=0) or has a reserved bit set (P and RSVD); only a complete translation is judged
+ * for rights, from the AND of U/S and R/W and the OR of XD over all its entries.
+ */
+#include "../internal.h"
+#include "rights.h"
+
+const char *xm_stop_text(int stop)
+{
+	static const char *const text[] = {
+		[XM_STOP_NONE] = "allowed",
+		[XM_STOP_NOT_CANONICAL] = "the address is not canonical",
+		[XM_STOP_NOT_PRESENT] = "the entry is not present (P=0)",
+		[XM_STOP_RESERVED_BIT] = "a reserved bit of the entry is set",
+		[XM_STOP_USER_TO_SUPERVISOR] = "user access to a supervisor page (U/S=0)",
+		[XM_STOP_WRITE_TO_READ_ONLY] = "write to a read-only page (R/W=0)",
+		[XM_STOP_EXECUTE_DISABLED] = "fetch from an execute-disabled page (XD=1)",
+		[XM_STOP_SMEP] = "supervisor fetch from a user page (CR4.SMEP)",
+		[XM_STOP_SMAP] = "supervisor data access to a user page (CR4.SMAP)",
+		[XM_STOP_PROTECTION_KEY] = "the protection key denies the access",
+		[XM_STOP_SHADOW_STACK] = "not a shadow-stack page for this access",
+		[XM_STOP_OUTSIDE_MACHINE] = "the frame lies outside machine memory",
+	};
+
+	return stop >= 0 && stop < (int)(sizeof(text) / sizeof(text[0])) ? text[stop] : "unknown rule";
+}
+
+static int fault(struct xm_walk *w, int kind, int stop, int32_t error_code)
+{
+	w->fault = (uint8_t)kind;
+	w->stop = (uint8_t)stop;
+	w->error_code = error_code;
+	return kind;
+}
+
+/* Steps of the manual are marked [1]..[4]. */
+static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *w)
+{
+	const struct xm_machine *m = cpu->machine;
+	int32_t code = xm_error_access(access, cpu->cr4, cpu->efer);
+	struct xm_rights rights = {~0ULL, 0, 0};
+	uint64_t table = cpu->cr3 & XM_PTE_ADDR;
+	unsigned level = cpu->levels, shift;
+	int stop;
+
+	w->pa = 0;
+	w->page_size = 0;
+	w->nsteps = 0;
+	w->top_level = cpu->levels;
+
+	/* [1] Canonical form, before any entry is read. */
+	if (!xm_canonical(va, cpu->levels))
+		return fault(w, access & XM_ACC_STACK ? XM_FAULT_SS : XM_FAULT_GP, XM_STOP_NOT_CANONICAL, 0);
+
+	/* [2] From the root down to an entry that maps a page. */
+	for (;; level--) {
+		shift = 3 + 9 * level;
+		uint64_t entry_pa = table + ((va >> shift) & 511) * 8;
+
+		if (!xm_has_frame(m, entry_pa >> XM_PAGE_SHIFT))
+			return fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
+		uint64_t entry = xm_peek(m, entry_pa);
+		int large = xm_is_large(entry, level);
+
+		w->steps[w->nsteps++] = (struct xm_step){entry_pa, entry};
+		if (!(entry & XM_PTE_P))
+			return fault(w, XM_FAULT_PF, XM_STOP_NOT_PRESENT, code);
+		if (entry & (large ? cpu->rsvd_large[level] : cpu->rsvd[level]))
+			return fault(w, XM_FAULT_PF, XM_STOP_RESERVED_BIT, code | XM_PF_P | XM_PF_RSVD);
+		rights.all &= entry;
+		rights.any |= entry;
+		rights.leaf = entry;
+		if (large || level == 1)
+			break;
+		table = entry & XM_PTE_ADDR;
+	}
+	w->page_size = 1ULL << shift;
+
+	/* [3] Rights of the complete translation. */
+	stop = xm_rights_stop(rights, access, cpu->cr0, cpu->cr4, cpu->efer, cpu->ac);
+	if (xm_key_denies(rights, access, cpu->cr0, cpu->cr4, cpu->pkru, cpu->pkrs))
+		return fault(w, XM_FAULT_PF, stop ? stop : XM_STOP_PROTECTION_KEY, code | XM_PF_P | XM_PF_PK);
+	if (stop)
+		return fault(w, XM_FAULT_PF, stop, code | XM_PF_P);
+
+	/* [4] The physical address.  In a large page, bits of the address field below the page size are PAT and
+	 * reserved ones, which [2] has seen clear. */
+	w->pa = (rights.leaf & XM_PTE_ADDR & ~(w->page_size - 1)) | (va & (w->page_size - 1));
+	w->error_code = -1;
+	w->fault = XM_FAULT_NONE;
+	w->stop = XM_STOP_NONE;
+	return XM_FAULT_NONE;
+}
+
+void xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
+{
+	walk(cpu, va, access, ret);
+}
+
+/* The entries of the path as the access leaves them.  A recursive path uses one entry several times, and may use its
+ * leaf as an upper entry too, so each is read again before it is written. */
+static void set_accessed(struct xm_machine *m, const struct xm_walk *w, uint32_t access)
+{
+	for (int i = 0; i < w->nsteps; i++) {
+		uint64_t old = xm_peek(m, w->steps[i].entry_pa);
+		uint64_t new = xm_entry_after(old, i == w->nsteps - 1, access);
+
+		if (new != old)
+			xm_poke(m, w->steps[i].entry_pa, new);
+	}
+}
+
+void xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
+{
+	if (walk(cpu, va, access, ret) == XM_FAULT_NONE)
+		set_accessed(cpu->machine, ret, access);
+}
+
+/* ---- loads and stores --------------------------------------------------------------------------------------------- */
+
+/* An access of `size` bytes lies in one page or straddles two; found first, both, so that a fault in either leaves
+ * nothing done. */
+struct span {
+	uint64_t pa[2];
+	unsigned n[2];
+};
+
+static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, struct span *s, uint64_t *cr2,
+		     struct xm_walk *w)
+{
+	unsigned room = XM_PAGE_SIZE - (unsigned)(va & (XM_PAGE_SIZE - 1));
+
+	if (size != 1 && size != 2 && size != 4 && size != 8)
+		return XM_E_ARGUMENT;
+	s->n[0] = size < room ? size : room;
+	s->n[1] = size - s->n[0];
+	for (int i = 0; i < 2 && s->n[i]; i++) {
+		*cr2 = va + (i ? s->n[0] : 0);
+		xm_access(cpu, *cr2, access, w);
+		if (w->fault)
+			return XM_OK;
+		if (!xm_has_frame(cpu->machine, w->pa >> XM_PAGE_SHIFT)) {
+			fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
+			return XM_OK;
+		}
+		s->pa[i] = w->pa;
+	}
+	return XM_OK;
+}
+
+int xm_cpu_load(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t *value_ret, uint64_t *cr2_ret,
+		struct xm_walk *ret)
+{
+	struct span s;
+	uint64_t value = 0;
+	int status = find_span(cpu, va, size, access, &s, cr2_ret, ret);
+
+	if (status || ret->fault)
+		return status;
+	memcpy(&value, cpu->machine->base + s.pa[0], s.n[0]);
+	if (s.n[1])
+		memcpy((uint8_t *)&value + s.n[0], cpu->machine->base + s.pa[1], s.n[1]);
+	*value_ret = value;
+	return XM_OK;
+}
+
+int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t value, uint64_t *cr2_ret,
+		 struct xm_walk *ret)
+{
+	struct span s;
+	int status = find_span(cpu, va, size, access | XM_ACC_WRITE, &s, cr2_ret, ret);
+
+	if (status || ret->fault)
+		return status;
+	xm_write(cpu->machine, s.pa[0], &value, s.n[0]);
+	if (s.n[1])
+		xm_write(cpu->machine, s.pa[1], (uint8_t *)&value + s.n[0], s.n[1]);
+	return XM_OK;
+}

@@ -1,0 +1,544 @@
+/*
+ * xenmmu.h - the one public header: C users include it, the Python binding derives its declarations from it.
+ *
+ * Five floors, each using only those below: machine, x86, xen, netbsd, check.
+ *
+ * Conventions.  Functions that can be misused return an int: XM_OK (0) or a negative enum xm_status; what a guest can
+ * provoke (a page fault, a refusal by Xen) is a result, never a status.  Out-parameters come last and are untouched
+ * unless the call did its work.  One thread per machine; different machines in parallel.  There are no globals.
+ *
+ * The binding deletes preprocessor lines and keeps the rest: macros here are integer literals only, and there is no
+ * static inline, no attribute and no bit-field.
+ */
+#ifndef XENMMU_H
+#define XENMMU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define XM_PAGE_SIZE 4096
+#define XM_PAGE_SHIFT 12
+
+/* Misuse, grouped by whose fault it is.  A guest cannot cause any of these. */
+enum xm_status {
+	XM_OK = 0,
+	/* The caller's argument. */
+	XM_E_ARGUMENT = -1,  /* a value outside its domain */
+	XM_E_RANGE = -2,     /* an address or frame the machine does not have */
+	XM_E_ALIGNMENT = -3, /* an address or size not aligned as required */
+	XM_E_GP = -4,        /* a register value the processor refuses with #GP */
+	/* The object's state. */
+	XM_E_STATE = -5,     /* the call does not apply in this state */
+	XM_E_NO_FRAMES = -6, /* the machine or the domain has no free frame left */
+	XM_E_LIMIT = -7,     /* a fixed limit of this library is reached */
+	/* The host. */
+	XM_E_MEMORY = -8, /* the host has no memory for it */
+	/* The emulated guest kernel. */
+	XM_E_PANIC = -9, /* the guest kernel met a fault or a refusal that its code does not expect */
+};
+
+/* One sentence for a status. */
+const char *xm_strerror(int status);
+
+/* ======================================================================================================================
+ * Floor 0: machine.  Frames of machine memory and an undo journal; it does not know what is in them.
+ * ====================================================================================================================== */
+
+struct xm_machine;
+
+/* A machine of that many bytes (a multiple of 4096, at least one page); costs the pages that are touched.
+ * NULL when the host cannot reserve the address range or `bytes` is no such number. */
+struct xm_machine *xm_machine_new(uint64_t bytes);
+void xm_machine_free(struct xm_machine *m);
+
+uint64_t xm_machine_frames(const struct xm_machine *m);
+
+/* The 4096 bytes of a frame, or NULL when the machine does not have it.  Writes through it bypass the journal. */
+void *xm_machine_frame(const struct xm_machine *m, uint64_t mfn);
+
+int xm_read64(const struct xm_machine *m, uint64_t pa, uint64_t *ret);
+int xm_write64(struct xm_machine *m, uint64_t pa, uint64_t value);
+int xm_read(const struct xm_machine *m, uint64_t pa, void *ret, uint64_t n);
+int xm_write(struct xm_machine *m, uint64_t pa, const void *data, uint64_t n);
+
+/* Checkpoints nest.  Rollback undoes every journalled write since the newest checkpoint, of this floor and of every
+ * floor above that lives on this machine; commit keeps them.  Both drop the newest checkpoint. */
+int xm_checkpoint(struct xm_machine *m);
+int xm_rollback(struct xm_machine *m);
+int xm_commit(struct xm_machine *m);
+uint64_t xm_checkpoint_depth(const struct xm_machine *m);
+
+/* ======================================================================================================================
+ * Floor 1: x86.  Entries, the walk, rights, faults (SDM vol. 3A "Paging", APM vol. 2 ch. 5).
+ * ====================================================================================================================== */
+
+/* Bits of a page-table entry (SDM 4.5, tables of IA-32e paging). */
+#define XM_PTE_P 0x1
+#define XM_PTE_RW 0x2
+#define XM_PTE_US 0x4
+#define XM_PTE_PWT 0x8
+#define XM_PTE_PCD 0x10
+#define XM_PTE_A 0x20
+#define XM_PTE_D 0x40
+#define XM_PTE_PS 0x80
+#define XM_PTE_PAT 0x80
+#define XM_PTE_G 0x100
+#define XM_PTE_PAT_LARGE 0x1000
+#define XM_PTE_NX 0x8000000000000000ULL
+#define XM_PTE_ADDR 0xffffffffff000ULL
+
+#define XM_CR0_PE 0x1
+#define XM_CR0_WP 0x10000
+#define XM_CR0_PG 0x80000000U
+#define XM_CR4_PAE 0x20
+#define XM_CR4_PGE 0x80
+#define XM_CR4_LA57 0x1000
+#define XM_CR4_PCIDE 0x20000
+#define XM_CR4_SMEP 0x100000
+#define XM_CR4_SMAP 0x200000
+#define XM_CR4_PKE 0x400000
+#define XM_CR4_CET 0x800000
+#define XM_CR4_PKS 0x1000000
+#define XM_EFER_LME 0x100
+#define XM_EFER_LMA 0x400
+#define XM_EFER_NXE 0x800
+
+/* Bits of a page-fault error code (SDM 4.7). */
+#define XM_PF_P 0x1
+#define XM_PF_W 0x2
+#define XM_PF_U 0x4
+#define XM_PF_RSVD 0x8
+#define XM_PF_I 0x10
+#define XM_PF_PK 0x20
+#define XM_PF_SS 0x40
+
+/* An access: a set of these. A read is the empty set. */
+enum xm_access {
+	XM_ACC_READ = 0,
+	XM_ACC_WRITE = 1,
+	XM_ACC_EXECUTE = 2,
+	XM_ACC_USER = 4,          /* CPL 3 */
+	XM_ACC_IMPLICIT = 8,      /* implicit supervisor access (SDM 4.6): supervisor whatever the CPL, AC ignored */
+	XM_ACC_SHADOW_STACK = 16, /* shadow-stack access */
+	XM_ACC_STACK = 32,        /* SS-relative: a non-canonical address is #SS, not #GP */
+};
+
+/* Why a walk ended without a translation. */
+enum xm_fault {
+	XM_FAULT_NONE = 0,
+	XM_FAULT_PF = 1,  /* #PF: see error_code */
+	XM_FAULT_GP = 2,  /* #GP(0): the address is not canonical */
+	XM_FAULT_SS = 3,  /* #SS(0): the same, SS-relative */
+	XM_FAULT_BUS = 4, /* an entry or the data lies outside machine memory: an error of the experiment, not a trap */
+};
+
+/* The rule that stopped a walk; sentences by xm_stop_text. */
+enum xm_stop {
+	XM_STOP_NONE = 0,
+	XM_STOP_NOT_CANONICAL,
+	XM_STOP_NOT_PRESENT,
+	XM_STOP_RESERVED_BIT,
+	XM_STOP_USER_TO_SUPERVISOR,
+	XM_STOP_WRITE_TO_READ_ONLY,
+	XM_STOP_EXECUTE_DISABLED,
+	XM_STOP_SMEP,
+	XM_STOP_SMAP,
+	XM_STOP_PROTECTION_KEY,
+	XM_STOP_SHADOW_STACK,
+	XM_STOP_OUTSIDE_MACHINE,
+};
+const char *xm_stop_text(int stop);
+
+enum xm_vendor {
+	XM_VENDOR_INTEL = 0,
+	XM_VENDOR_AMD = 1,
+};
+
+struct xm_step {
+	uint64_t entry_pa;
+	uint64_t entry;
+};
+
+/* What a walk found.  error_code is -1 when the access is allowed; pa is meaningful only then.  steps[i] is the entry
+ * used at level top_level - i. */
+struct xm_walk {
+	uint64_t pa;
+	uint64_t page_size;
+	int32_t error_code;
+	uint8_t fault;     /* enum xm_fault */
+	uint8_t stop;      /* enum xm_stop */
+	uint8_t top_level; /* 4 or 5 */
+	uint8_t nsteps;
+	struct xm_step steps[5];
+};
+
+struct xm_tlb;
+
+/* One logical processor, as far as paging sees it.  Fill it with xm_cpu_init and change it with xm_cpu_set only. */
+struct xm_cpu {
+	struct xm_machine *machine;
+	struct xm_tlb *tlb; /* NULL: every access walks */
+	uint64_t cr0;
+	uint64_t cr3;
+	uint64_t cr4;
+	uint64_t efer;
+	uint32_t pkru;
+	uint32_t pkrs;
+	uint8_t maxphyaddr; /* 36..52 */
+	uint8_t vendor;     /* enum xm_vendor */
+	uint8_t gbpages;    /* CPUID.80000001H:EDX.Page1GB */
+	uint8_t ac;         /* EFLAGS.AC */
+	uint8_t levels;     /* derived: 4 or 5 */
+	uint8_t pad[3];
+	uint64_t rsvd[6];       /* derived: reserved bits of an entry at level i that is no large page */
+	uint64_t rsvd_large[6]; /* derived: of a large page at level i */
+};
+
+enum xm_cpu_reg {
+	XM_REG_CR0 = 0,
+	XM_REG_CR3,
+	XM_REG_CR4,
+	XM_REG_EFER,
+	XM_REG_PKRU,
+	XM_REG_PKRS,
+	XM_REG_AC,
+};
+
+/* A processor in 64-bit mode with CR0 = PE|WP|PG, CR4 = PAE, EFER = LME|LMA|NXE, CR3 = 0. */
+int xm_cpu_init(struct xm_cpu *cpu, struct xm_machine *m, unsigned maxphyaddr, int vendor, int gbpages);
+/* XM_E_GP where MOV to the register (or WRMSR, WRPKRU) would fault, or leave 64-bit mode. */
+int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value);
+
+/* Walk and judge; changes nothing. */
+void xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
+/* The same, then set A in every entry used and, for a write, D in the leaf, if the access is allowed. */
+void xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
+
+/* Load or store 1, 2, 4 or 8 bytes, little-endian; an access that straddles a page is two.  A fault leaves
+ * `ret->fault` non-zero with the first byte that faulted in *cr2, and nothing is stored. */
+int xm_cpu_load(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t *value_ret, uint64_t *cr2_ret,
+		struct xm_walk *ret);
+int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t value, uint64_t *cr2_ret,
+		 struct xm_walk *ret);
+
+/* Slot arithmetic (SDM 4.5 index fields).  A root that holds itself in slot `inner` shows every table of the address
+ * space as data; seen through slot `outer` of another root that points at it, likewise.  outer == inner is the plain
+ * recursive slot.  Level 1 is the leaf table. */
+uint64_t xm_slot_base(unsigned outer, unsigned inner, unsigned level, unsigned levels);
+uint64_t xm_slot_entry_va(unsigned outer, unsigned inner, unsigned level, unsigned levels, uint64_t va);
+/* Inverse: which entry of which level lies at entry_va; 0, or XM_E_ARGUMENT when it lies outside the window. */
+int xm_slot_target(unsigned outer, unsigned inner, unsigned levels, uint64_t entry_va, unsigned *level_ret,
+		   uint64_t *va_ret);
+
+/* ======================================================================================================================
+ * Floor 2: xen.  Xen 4.17's PV MMU: domains, frame types and counts, hypercalls, roots, faults.
+ * Xen's own names and encodings (xen/arch/x86/mm.c, xen/include/public/xen.h of stable-4.17).
+ * ====================================================================================================================== */
+
+#define XM_DOMID_SELF 0x7ff0
+#define XM_DOMID_IO 0x7ff1
+#define XM_DOMID_XEN 0x7ff2
+#define XM_DOMID_COW 0x7ff3
+#define XM_DOMID_INVALID 0x7ff4
+#define XM_OWNER_NONE 0xffff
+
+#define XM_MMU_NORMAL_PT_UPDATE 0
+#define XM_MMU_MACHPHYS_UPDATE 1
+#define XM_MMU_PT_UPDATE_PRESERVE_AD 2
+#define XM_MMU_PT_UPDATE_NO_TRANSLATE 3
+
+#define XM_MMUEXT_PIN_L1_TABLE 0
+#define XM_MMUEXT_PIN_L2_TABLE 1
+#define XM_MMUEXT_PIN_L3_TABLE 2
+#define XM_MMUEXT_PIN_L4_TABLE 3
+#define XM_MMUEXT_UNPIN_TABLE 4
+#define XM_MMUEXT_NEW_BASEPTR 5
+#define XM_MMUEXT_TLB_FLUSH_LOCAL 6
+#define XM_MMUEXT_INVLPG_LOCAL 7
+#define XM_MMUEXT_TLB_FLUSH_MULTI 8
+#define XM_MMUEXT_INVLPG_MULTI 9
+#define XM_MMUEXT_TLB_FLUSH_ALL 10
+#define XM_MMUEXT_INVLPG_ALL 11
+#define XM_MMUEXT_FLUSH_CACHE 12
+#define XM_MMUEXT_SET_LDT 13
+#define XM_MMUEXT_NEW_USER_BASEPTR 15
+#define XM_MMUEXT_CLEAR_PAGE 16
+#define XM_MMUEXT_COPY_PAGE 17
+#define XM_MMUEXT_FLUSH_CACHE_GLOBAL 18
+#define XM_MMUEXT_MARK_SUPER 19
+#define XM_MMUEXT_UNMARK_SUPER 20
+#define XM_MMUEXT_KINDS 21
+
+#define XM_UVMF_NONE 0
+#define XM_UVMF_TLB_FLUSH 1
+#define XM_UVMF_INVLPG 2
+#define XM_UVMF_FLUSHTYPE_MASK 3
+#define XM_UVMF_ALL 4
+
+#define XM_VMASST_ENABLE 0
+#define XM_VMASST_DISABLE 1
+#define XM_VMASST_WRITABLE_PAGETABLES 2
+#define XM_VMASST_M2P_STRICT 32
+
+/* page_info.type_info */
+#define XM_PGT_NONE 0
+#define XM_PGT_L1 1
+#define XM_PGT_L2 2
+#define XM_PGT_L3 3
+#define XM_PGT_L4 4
+#define XM_PGT_SEG_DESC 5
+#define XM_PGT_SHARED 6
+#define XM_PGT_WRITABLE 7
+#define XM_PGT_TYPE_SHIFT 61
+#define XM_PGT_LOCKED 0x1000000000000000ULL
+#define XM_PGT_PINNED 0x800000000000000ULL
+#define XM_PGT_VALIDATED 0x400000000000000ULL
+#define XM_PGT_PARTIAL 0x100000000000000ULL
+#define XM_PGT_COUNT_MASK 0x7fffffffffffffULL
+/* page_info.count_info */
+#define XM_PGC_ALLOCATED 0x8000000000000000ULL
+#define XM_PGC_XEN_HEAP 0x4000000000000000ULL
+#define XM_PGC_STATE_FREE 0xc00000000000000ULL
+#define XM_PGC_COUNT_MASK 0x1ffffffffffffffULL
+
+/* Bit 52, Xen's own mark in an L1 entry that the guest kernel wrote without U. */
+#define XM_PTE_GUEST_KERNEL 0x10000000000000ULL
+
+#define XM_L4_FIRST_XEN_SLOT 256
+#define XM_L4_LAST_XEN_SLOT 271
+#define XM_RO_MPT_VIRT_START 0xffff800000000000ULL
+
+/* What Xen keeps about one frame (struct page_info), in Xen's own encoding. */
+struct xm_frame {
+	uint64_t count_info;
+	uint64_t type_info;
+	uint16_t owner;
+	int16_t linear_pt_count; /* >0: linear entries it holds; <0: linear uses of it */
+	uint16_t nr_validated_ptes;
+	uint16_t partial_flags;
+	uint64_t tlbflush_timestamp;
+};
+
+/* Why Xen refused: the rule, and through xm_reason_errno Xen's error number for it. */
+enum xm_reason {
+	XM_R_NONE = 0,
+	/* the call */
+	XM_R_FOREIGNDOM_OWN_ID,
+	XM_R_FOREIGNDOM_UNKNOWN,
+	XM_R_PT_OWNER_UNKNOWN,
+	XM_R_BAD_HANDLE,
+	XM_R_UNKNOWN_COMMAND,
+	XM_R_NOT_SUPPORTED,
+	XM_R_NO_PRIVILEGE,
+	/* mmu_update */
+	XM_R_PTR_NOT_OWNED,
+	XM_R_PTR_TYPE,
+	XM_R_PTR_BUSY,
+	XM_R_PT_UPDATE_FOREIGNDOM,
+	XM_R_L4_SLOT_RESERVED,
+	XM_R_MACHPHYS_FOREIGN_PT,
+	XM_R_MACHPHYS_NOT_OWNED,
+	/* an entry */
+	XM_R_L1_FLAGS,
+	XM_R_L2_FLAGS,
+	XM_R_L3_FLAGS,
+	XM_R_L4_FLAGS,
+	XM_R_MMIO_NOT_PERMITTED,
+	XM_R_MMIO_INVALID_MFN,
+	XM_R_L1_NOT_OWNED,
+	XM_R_L1_RW_TYPE_CONFLICT,
+	XM_R_L1_CACHE_ATTRIBUTE,
+	XM_R_TABLE_NOT_OWNED,
+	/* types and counts */
+	XM_R_TYPE_CONFLICT,
+	XM_R_TYPE_COUNT_OVERFLOW,
+	XM_R_TYPE_PARTIAL,
+	XM_R_DESCRIPTOR,
+	/* linear tables */
+	XM_R_LINEAR_DISABLED,
+	XM_R_LINEAR_WRITABLE,
+	XM_R_LINEAR_NOT_OWNED,
+	XM_R_LINEAR_HOLDER_IS_USED,
+	XM_R_LINEAR_TARGET_HOLDS,
+	XM_R_LINEAR_NOT_VALIDATED,
+	/* update_va_mapping */
+	XM_R_VA_NOT_GUEST,
+	XM_R_VA_NO_TABLE,
+	XM_R_VA_L1_NOT_OWNED,
+	XM_R_VA_L1_NOT_VALIDATED,
+	XM_R_FLUSH_BITMAP,
+	/* mmuext_op */
+	XM_R_MMUEXT_FOREIGN,
+	XM_R_MMUEXT_NOT_OWNED,
+	XM_R_ALREADY_PINNED,
+	XM_R_NOT_PINNED,
+	XM_R_VCPU_BITMAP,
+	XM_R_NOT_WRITABLE,
+	XM_R_CACHE_NOT_PERMITTED,
+	XM_R_CACHE_GLOBAL_NOT_PERMITTED,
+	XM_R_LDT,
+	XM_R_KINDS,
+};
+const char *xm_reason_text(int reason);
+int xm_reason_errno(int reason);
+
+/* Xen's historic bugs and plausible slips, each consulted at one place.  The catalogue with origins is check.MUTANTS. */
+enum xm_mutant {
+	XM_MUT_XSA_182_FASTPATH_RW = 0,
+	XM_MUT_XSA_148_L2_PSE_UNCHECKED,
+	XM_MUT_OWNER_UNCHECKED_L1,
+	XM_MUT_NO_ROLLBACK_L1_PROMOTE,
+	XM_MUT_USER_SLOT_RW_BY_ADJUST,
+	XM_MUT_XSA_240_LINEAR_CHAIN,
+	XM_MUT_PIN_WRONG_LEVEL_ACCEPTED,
+	XM_MUT_PIN_TWICE_COUNTS,
+	XM_MUT_UNPIN_UNPINNED,
+	XM_MUT_SLOT_RANGE_OFF_BY_ONE_HIGH,
+	XM_MUT_FASTPATH_IGNORES_FRAME,
+	XM_MUT_XSA_182_FASTPATH_RW_L1,
+	XM_MUT_PTWR_USER_MODE,
+	XM_MUT_OLD_ROOT_NOT_PUT,
+	XM_MUT_CLEAR_PAGE_NO_TYPE,
+	XM_MUT_KINDS,
+};
+
+struct xm_xen_options {
+	uint64_t mutants;      /* bit i: enum xm_mutant i */
+	uint8_t pv_linear_pt;  /* boot option pv-linear-pt */
+	uint8_t tlb;           /* model a TLB: translations stay until flushed */
+	uint8_t global_pages;  /* CR4.PGE while guests run, so that G entries survive a root switch */
+	uint8_t pad[5];
+};
+
+struct xm_counters {
+	uint64_t mmu_update; /* calls */
+	uint64_t mmu_update_entries;
+	uint64_t update_va_mapping;
+	uint64_t mmuext_op;
+	uint64_t mmuext[21]; /* elements, by command */
+	uint64_t iret;
+	uint64_t tlb_flushes; /* whole-TLB flushes, asked for or made by Xen on its own rules */
+	uint64_t invlpg;
+	uint64_t cr3_loads;
+	uint64_t tables_validated;
+	uint64_t entries_validated;   /* slots visited while validating or devalidating a table */
+	uint64_t ptwr;                /* stores to page tables that Xen emulated */
+	uint64_t faults;              /* page faults delivered to the guest kernel */
+};
+
+/* rc 0 or -errno (or the value of the pass-through form of mmu_update); done: elements completed; reason: which rule
+ * refused, and the frame, level and slot it was looking at (level 0: none). */
+struct xm_result {
+	int64_t rc;
+	uint32_t done;
+	uint32_t reason;
+	uint64_t mfn;
+	uint16_t level;
+	uint16_t slot;
+	uint32_t pad;
+};
+
+struct xm_mmu_update {
+	uint64_t ptr;
+	uint64_t val;
+};
+
+struct xm_mmuext_op {
+	uint32_t cmd;
+	uint32_t pad;
+	uint64_t arg1;
+	uint64_t arg2;
+};
+
+/* A fault as the guest kernel sees it. */
+struct xm_guest_fault {
+	uint64_t cr2;
+	uint32_t error_code;
+	uint8_t fault; /* enum xm_fault; 0: the access was done */
+	uint8_t user;  /* the guest was in user mode */
+	uint8_t emulated; /* the store was done by Xen's page-table write emulation */
+	uint8_t pad;
+};
+
+struct xm_xen;
+struct xm_domain;
+
+/* Xen on this machine: frame table, M2P, Xen's own tables.  NULL with *status_ret set when the machine is too small. */
+struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *options, int *status_ret);
+void xm_xen_free(struct xm_xen *x);
+struct xm_machine *xm_xen_machine(const struct xm_xen *x);
+struct xm_xen_options xm_xen_options(const struct xm_xen *x);
+/* Free frames that a new domain could have. */
+uint64_t xm_xen_free_frames(const struct xm_xen *x);
+int xm_xen_frame(const struct xm_xen *x, uint64_t mfn, struct xm_frame *ret);
+uint64_t xm_xen_m2p(const struct xm_xen *x, uint64_t mfn);
+
+#define XM_DOM_PRIVILEGED 1
+
+/* A PV domain with boot tables as Xen's builder makes them; owned by and freed with the hypervisor. */
+struct xm_domain *xm_domain_new(struct xm_xen *x, uint64_t frames, uint32_t flags, int *status_ret);
+struct xm_xen *xm_domain_xen(const struct xm_domain *d);
+uint32_t xm_domain_id(const struct xm_domain *d);
+/* 0 after the creation of the domain was rolled back. */
+int xm_domain_alive(const struct xm_domain *d);
+uint64_t xm_domain_frames(const struct xm_domain *d);
+uint64_t xm_domain_mfn(const struct xm_domain *d, uint64_t pfn); /* all ones when pfn is out of range */
+uint64_t xm_domain_shared_info(const struct xm_domain *d);
+uint64_t xm_domain_boot_frames(const struct xm_domain *d); /* pfns below this are in the initial mapping */
+uint64_t xm_domain_kernel_root(const struct xm_domain *d);
+uint64_t xm_domain_user_root(const struct xm_domain *d);
+int xm_domain_user_mode(const struct xm_domain *d);
+struct xm_counters xm_domain_counters(const struct xm_domain *d);
+
+/* count may carry bit 31 (continue from ret->done); reqs NULL with count 0x80000000 passes foreigndom through as rc. */
+int xm_mmu_update(struct xm_domain *d, const struct xm_mmu_update *reqs, uint32_t count, uint32_t foreigndom,
+		  struct xm_result *ret);
+int xm_update_va_mapping(struct xm_domain *d, uint64_t va, uint64_t val, uint64_t flags, struct xm_result *ret);
+int xm_update_va_mapping_otherdomain(struct xm_domain *d, uint64_t va, uint64_t val, uint64_t flags, uint32_t domid,
+				     struct xm_result *ret);
+int xm_mmuext_op(struct xm_domain *d, const struct xm_mmuext_op *ops, uint32_t count, uint32_t foreigndom,
+		 struct xm_result *ret);
+int xm_vm_assist(struct xm_domain *d, uint32_t cmd, uint32_t type, struct xm_result *ret);
+
+/* toggle_guest_mode.  To user mode: the iret hypercall (XM_E_STATE without a user root: real Xen crashes the domain).
+ * To kernel mode: an exception or a syscall. */
+int xm_enter_user(struct xm_domain *d);
+int xm_enter_kernel(struct xm_domain *d);
+
+/* An access in the current mode, with Xen's handling of the fault: what is not fixed up is in *fault. */
+int xm_guest_load(struct xm_domain *d, uint64_t va, unsigned size, uint64_t *value_ret, struct xm_guest_fault *fault);
+int xm_guest_store(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value, struct xm_guest_fault *fault);
+int xm_guest_fetch(struct xm_domain *d, uint64_t va, struct xm_guest_fault *fault);
+/* The walk of that access, nothing changed; root of the current mode. */
+int xm_guest_walk(const struct xm_domain *d, uint64_t va, uint32_t access, struct xm_walk *ret);
+
+/* ======================================================================================================================
+ * Floor 3: netbsd.  NetBSD/amd64's pmap of 2007 (x86/x86/pmap.c, xen/x86/x86_xpmap.c); reaches Xen by hypercall only.
+ * ====================================================================================================================== */
+
+enum xm_design {
+	XM_DESIGN_STOCK = 0,     /* slot 255 set and cleared around every use, the L4 re-pinned when the target changes */
+	XM_DESIGN_STOCK_LITERAL, /* the mail read literally: slot 255 set in map, cleared in unmap, nothing else */
+	XM_DESIGN_KEPT,          /* the mail's proposal: slot 255 stays valid */
+	XM_DESIGN_PER_CPU,       /* after APTE: the foreign pmap is loaded, PTEs always at PTE_BASE, slot 255 never valid */
+	XM_DESIGN_NATIVE,        /* no hypervisor */
+	XM_DESIGN_KINDS,
+};
+
+/* An event of a recorded process history, as the trace file has it. */
+struct xm_event {
+	uint64_t a;
+	uint64_t b;
+	uint32_t t_us;
+	uint32_t pid;
+	uint8_t kind;
+	uint8_t aux;
+	uint16_t pad;
+	uint32_t pad2;
+};
+
+/* ======================================================================================================================
+ * Floor 4: check.  Audits every floor from the bytes; writes nothing it audits.
+ * ====================================================================================================================== */
+
+#endif

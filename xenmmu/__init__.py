@@ -1,0 +1,26 @@
+"""A bit-accurate x86-64 page-table emulator: the hardware walk, Xen's PV validation, NetBSD's pmap on top."""
+
+from xenmmu.errors import (
+    BadArgument,
+    BadState,
+    GeneralProtection,
+    GuestPanic,
+    OutOfFrames,
+    OutOfRange,
+    PageFault,
+    XenMMUError,
+)
+from xenmmu.machine import Machine
+
+__version__ = "0.1.0"
+__all__ = [
+    "BadArgument",
+    "BadState",
+    "GeneralProtection",
+    "GuestPanic",
+    "Machine",
+    "OutOfFrames",
+    "OutOfRange",
+    "PageFault",
+    "XenMMUError",
+]

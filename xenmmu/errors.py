@@ -1,0 +1,70 @@
+"""The exceptions of the library, and the one place that turns a status of the C core into one.
+
+A page fault or a refusal by Xen is a result, not an exception; what is raised here is misuse, exhaustion, or a fault
+of a load, store or fetch that the caller asked for.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from xenmmu._core import ffi, lib
+
+
+class XenMMUError(Exception):
+    """Base of every exception this library raises."""
+
+
+class BadArgument(XenMMUError, ValueError):
+    """An argument outside its domain: a bad size, an unaligned address, an unknown name."""
+
+
+class OutOfRange(BadArgument, IndexError):
+    """An address or frame that the machine does not have."""
+
+
+class BadState(XenMMUError, RuntimeError):
+    """The call does not apply in the object's present state."""
+
+
+class OutOfFrames(XenMMUError, MemoryError):
+    """The machine or the domain has no free frame left, or is too small for what was asked."""
+
+
+class GuestPanic(XenMMUError):
+    """The emulated guest kernel met a fault or a refusal that its code does not expect."""
+
+
+class GeneralProtection(XenMMUError):
+    """#GP(0) or #SS(0): a non-canonical address, or a register value that the processor refuses."""
+
+
+class PageFault(XenMMUError):
+    """#PF: ``va`` is CR2, ``error_code`` the code the handler sees."""
+
+    def __init__(self, va: int, error_code: int) -> None:
+        super().__init__(va, error_code)
+        self.va = va
+        self.error_code = error_code
+
+    def __str__(self) -> str:
+        return f"#PF at {self.va:#x}, error code {self.error_code:#x}"
+
+
+_BY_STATUS: dict[int, type[XenMMUError]] = {
+    lib.XM_E_ARGUMENT: BadArgument,
+    lib.XM_E_RANGE: OutOfRange,
+    lib.XM_E_ALIGNMENT: BadArgument,
+    lib.XM_E_GP: GeneralProtection,
+    lib.XM_E_STATE: BadState,
+    lib.XM_E_NO_FRAMES: OutOfFrames,
+    lib.XM_E_LIMIT: BadState,
+    lib.XM_E_MEMORY: OutOfFrames,
+    lib.XM_E_PANIC: GuestPanic,
+}
+
+
+def fail(status: int, what: str) -> NoReturn:
+    """Raise the exception for a negative status; `what` names the call and its argument."""
+    text = ffi.string(lib.xm_strerror(status)).decode()
+    raise _BY_STATUS.get(status, XenMMUError)(f"{what}: {text}")
