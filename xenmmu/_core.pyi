@@ -1,6 +1,5 @@
 from typing import Any
 
-import cffi
-
-ffi: cffi.FFI
+# cffi's own stubs know no field of a struct and no element type, so they would reject every use.
+ffi: Any
 lib: Any
