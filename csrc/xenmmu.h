@@ -130,6 +130,7 @@ enum xm_fault {
 	XM_FAULT_GP = 2,  /* #GP(0): the address is not canonical */
 	XM_FAULT_SS = 3,  /* #SS(0): the same, SS-relative */
 	XM_FAULT_BUS = 4, /* an entry or the data lies outside machine memory: an error of the experiment, not a trap */
+	XM_FAULT_NOT_MODELLED = 5, /* shadow-stack accesses: their rules are not written yet */
 };
 
 /* The rule that stopped a walk; sentences by xm_stop_text. */
@@ -146,6 +147,7 @@ enum xm_stop {
 	XM_STOP_PROTECTION_KEY,
 	XM_STOP_SHADOW_STACK,
 	XM_STOP_OUTSIDE_MACHINE,
+	XM_STOP_NOT_MODELLED,
 };
 const char *xm_stop_text(int stop);
 
@@ -160,7 +162,7 @@ struct xm_step {
 };
 
 /* What a walk found.  error_code is -1 when the access is allowed; pa is meaningful only then.  steps[i] is the entry
- * used at level top_level - i. */
+ * used at level top_level - i.  nsteps is 0 when the TLB answered: nothing was walked. */
 struct xm_walk {
 	uint64_t pa;
 	uint64_t page_size;
@@ -174,9 +176,12 @@ struct xm_walk {
 
 struct xm_tlb;
 
-/* One logical processor, as far as paging sees it.  Fill it with xm_cpu_init and change it with xm_cpu_set only. */
+/* One logical processor, as far as paging sees it.  Fill it with xm_cpu_init and change it with xm_cpu_set only; both
+ * may be used on a copy.  Registers are journalled only in a processor made by xm_cpu_new: for one inside another
+ * object, or on the stack, that is its owner's business. */
 struct xm_cpu {
 	struct xm_machine *machine;
+	struct xm_cpu *home; /* itself if xm_cpu_new made it */
 	struct xm_tlb *tlb; /* NULL: every access walks */
 	uint64_t cr0;
 	uint64_t cr3;
@@ -189,7 +194,8 @@ struct xm_cpu {
 	uint8_t gbpages;    /* CPUID.80000001H:EDX.Page1GB */
 	uint8_t ac;         /* EFLAGS.AC */
 	uint8_t levels;     /* derived: 4 or 5 */
-	uint8_t pad[3];
+	uint8_t running;    /* CR3 has been loaded: CR4.LA57 is fixed from then on */
+	uint8_t pad[2];
 	uint64_t rsvd[6];       /* derived: reserved bits of an entry at level i that is no large page */
 	uint64_t rsvd_large[6]; /* derived: of a large page at level i */
 };
@@ -202,12 +208,21 @@ enum xm_cpu_reg {
 	XM_REG_PKRU,
 	XM_REG_PKRS,
 	XM_REG_AC,
+	/* What CPUID says: a choice of the experimenter, refused with XM_E_ARGUMENT and never with #GP. */
+	XM_CPUID_MAXPHYADDR,
+	XM_CPUID_VENDOR,
+	XM_CPUID_PAGE1GB,
 };
 
 /* A processor in 64-bit mode with CR0 = PE|WP|PG, CR4 = PAE, EFER = LME|LMA|NXE, CR3 = 0. */
 int xm_cpu_init(struct xm_cpu *cpu, struct xm_machine *m, unsigned maxphyaddr, int vendor, int gbpages);
-/* XM_E_GP where MOV to the register (or WRMSR, WRPKRU) would fault, or leave 64-bit mode. */
+/* XM_E_GP where MOV to the register (or WRMSR, WRPKRU) would fault, or leave 64-bit mode.  A TLB is flushed as the
+ * write flushes it. */
 int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value);
+/* The same in memory of its own, with registers that a rollback restores.  NULL when the host has no memory or
+ * xm_cpu_init refuses. */
+struct xm_cpu *xm_cpu_new(struct xm_machine *m, unsigned maxphyaddr, int vendor, int gbpages);
+void xm_cpu_free(struct xm_cpu *cpu);
 
 /* Walk and judge; changes nothing. */
 void xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
@@ -220,6 +235,48 @@ int xm_cpu_load(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access,
 		struct xm_walk *ret);
 int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t value, uint64_t *cr2_ret,
 		 struct xm_walk *ret);
+
+/* Translate n addresses with no effect on the tables: pas[i] and error_codes[i] (-1: allowed; XM_TRANSLATE_GP: #GP or
+ * #SS, the address is not canonical), pas[i] 0 where it would fault.  Returns how many were done: fewer than n when a
+ * walk left machine memory. */
+#define XM_TRANSLATE_GP 0x40000000
+uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n, uint32_t access, uint64_t *pas,
+		      int32_t *error_codes);
+
+/* A leaf of the tables.  flags: P, and the effective R/W, U/S and NX over all levels. */
+struct xm_mapping {
+	uint64_t va;
+	uint64_t pa;
+	uint64_t size;
+	uint64_t flags;
+};
+
+/* Where a listing stands: set `next` and `last` to the first and the last address wanted, the rest to 0. */
+struct xm_mapping_cursor {
+	uint64_t next;
+	uint64_t last;
+	uint32_t done;
+	uint32_t pad;
+};
+
+/* The next leaves, at most max of them, in address order, each that overlaps [next, last].  Returns how many; goes on
+ * where it stopped, and stops early (perhaps with none) after a bounded number of tables: call until cursor->done.
+ * An entry with a reserved bit set maps nothing.  XM_E_RANGE when a table lies outside the machine; `next` is then the
+ * first address it serves. */
+int xm_mappings(const struct xm_cpu *cpu, struct xm_mapping_cursor *cursor, struct xm_mapping *ret, unsigned max);
+
+/* A deterministic TLB, one of those the manual allows (SDM 4.10): `entries` translations, the oldest replaced first,
+ * filled by every access that succeeds, dropped by flushes and by a fault for their address only.  No PCIDs.  Set
+ * cpu->tlb to use it; several processors that model one logical processor may share it.  Its state is journalled. */
+struct xm_tlb *xm_tlb_new(struct xm_machine *m, unsigned entries);
+void xm_tlb_free(struct xm_tlb *tlb);
+/* MOV to CR3 keeps global translations, a change of CR4.PGE does not. */
+void xm_tlb_flush(struct xm_tlb *tlb, int globals_too);
+/* INVLPG: the translation for va, global or not, whole large page included. */
+void xm_tlb_invlpg(struct xm_tlb *tlb, uint64_t va);
+/* Translations held now; XM_E_ARGUMENT unless va has one, else 0 with what it holds. */
+unsigned xm_tlb_used(const struct xm_tlb *tlb);
+int xm_tlb_lookup(const struct xm_tlb *tlb, uint64_t va, struct xm_mapping *ret);
 
 /* Slot arithmetic (SDM 4.5 index fields).  A root that holds itself in slot `inner` shows every table of the address
  * space as data; seen through slot `outer` of another root that points at it, likewise.  outer == inner is the plain

@@ -36,46 +36,161 @@ int xm_cpu_init(struct xm_cpu *cpu, struct xm_machine *m, unsigned maxphyaddr, i
 	return XM_OK;
 }
 
-int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value)
+struct xm_cpu *xm_cpu_new(struct xm_machine *m, unsigned maxphyaddr, int vendor, int gbpages)
+{
+	struct xm_cpu *cpu = xm_state_new(m, sizeof(*cpu));
+
+	if (!cpu)
+		return NULL;
+	if (xm_cpu_init(cpu, m, maxphyaddr, vendor, gbpages)) {
+		xm_state_free(m, cpu);
+		return NULL;
+	}
+	cpu->home = cpu;
+	return cpu;
+}
+
+void xm_cpu_free(struct xm_cpu *cpu)
+{
+	if (cpu)
+		xm_state_free(cpu->machine, cpu);
+}
+
+/* ---- registers: each function says what the processor refuses ----------------------------------------------------- */
+
+/* [SDM 2.5] Bits that software can set; the rest are reserved, or belong to features that change what a linear address
+ * is (LAM) and that this processor does not have. */
+#define CR4_DEFINED	 0x3f77fffULL
+#define EFER_DEFINED	 (1ULL | XM_EFER_LME | XM_EFER_LMA | XM_EFER_NXE)
+#define EFER_DEFINED_AMD (EFER_DEFINED | 0x26d000ULL) /* SVME, FFXSR, TCE, MCOMMIT, INTWB, AIBRSE [APM vol. 2, 3.1.7] */
+
+#define CR0_NW	     0x20000000ULL
+#define CR0_CD	     0x40000000ULL
+#define CR3_NO_FLUSH 0x8000000000000000ULL
+
+static int set_cr0(struct xm_cpu *cpu, uint64_t value)
+{
+	if (value >> 32 || (value & (XM_CR0_PE | XM_CR0_PG)) != (XM_CR0_PE | XM_CR0_PG))
+		return XM_E_GP;
+	if ((value & CR0_NW) && !(value & CR0_CD))
+		return XM_E_GP;
+	if ((cpu->cr4 & XM_CR4_CET) && !(value & XM_CR0_WP))
+		return XM_E_GP;
+	cpu->cr0 = value;
+	return XM_OK;
+}
+
+/* [SDM 4.5, 4.10.4.1] Bit 63 asks not to flush when PCIDs are on, and is not kept. */
+static int set_cr3(struct xm_cpu *cpu, uint64_t value)
+{
+	if (cpu->cr4 & XM_CR4_PCIDE)
+		value &= ~CR3_NO_FLUSH;
+	if (value >> cpu->maxphyaddr)
+		return XM_E_GP;
+	cpu->cr3 = value;
+	cpu->running = 1;
+	/* Translations carry no PCID here, so none may outlive the switch; to drop more than asked is allowed. */
+	if (cpu->tlb)
+		xm_tlb_flush(cpu->tlb, 0);
+	return XM_OK;
+}
+
+/* [SDM 2.5, 4.10.4.1] LA57 is fixed in IA-32e mode; PCIDE needs PCID 0; CET needs CR0.WP. */
+static int set_cr4(struct xm_cpu *cpu, uint64_t value)
+{
+	uint64_t changed = value ^ cpu->cr4;
+
+	if (!(value & XM_CR4_PAE) || (value & ~CR4_DEFINED))
+		return XM_E_GP;
+	if ((changed & XM_CR4_LA57) && cpu->running)
+		return XM_E_GP;
+	if ((changed & value & XM_CR4_PCIDE) && (cpu->cr3 & 0xfff))
+		return XM_E_GP;
+	if ((value & XM_CR4_CET) && !(cpu->cr0 & XM_CR0_WP))
+		return XM_E_GP;
+	cpu->cr4 = value;
+	if (cpu->tlb && ((changed & (XM_CR4_PGE | XM_CR4_LA57)) || (changed & XM_CR4_PCIDE & ~value) ||
+			 (changed & value & XM_CR4_SMEP)))
+		xm_tlb_flush(cpu->tlb, 1);
+	return XM_OK;
+}
+
+/* LMA is read-only: Intel ignores a write to it, AMD faults on one that would change it (APM vol. 2, 3.1.7). */
+static int set_efer(struct xm_cpu *cpu, uint64_t value)
+{
+	int amd = cpu->vendor == XM_VENDOR_AMD;
+
+	if (!(value & XM_EFER_LME) || (value & ~(amd ? EFER_DEFINED_AMD : EFER_DEFINED)))
+		return XM_E_GP;
+	if (amd && !(value & XM_EFER_LMA))
+		return XM_E_GP;
+	cpu->efer = value | XM_EFER_LMA;
+	return XM_OK;
+}
+
+static int set_key_register(uint32_t *reg, uint64_t value)
+{
+	if (value >> 32)
+		return XM_E_GP;
+	*reg = (uint32_t)value;
+	return XM_OK;
+}
+
+static int set_maxphyaddr(struct xm_cpu *cpu, uint64_t value)
+{
+	if (value < 36 || value > 52 || cpu->cr3 >> value)
+		return XM_E_ARGUMENT;
+	cpu->maxphyaddr = (uint8_t)value;
+	return XM_OK;
+}
+
+static int set_vendor(struct xm_cpu *cpu, uint64_t value)
+{
+	if ((value != XM_VENDOR_INTEL && value != XM_VENDOR_AMD) ||
+	    (value == XM_VENDOR_INTEL && cpu->efer & ~EFER_DEFINED))
+		return XM_E_ARGUMENT;
+	cpu->vendor = (uint8_t)value;
+	return XM_OK;
+}
+
+static int set(struct xm_cpu *cpu, int reg, uint64_t value)
 {
 	switch (reg) {
 	case XM_REG_CR0:
-		if ((value & (XM_CR0_PE | XM_CR0_PG)) != (XM_CR0_PE | XM_CR0_PG) || value >> 32)
-			return XM_E_GP;
-		cpu->cr0 = value;
-		break;
+		return set_cr0(cpu, value);
 	case XM_REG_CR3:
-		/* [SDM 4.5] bits above MAXPHYADDR are reserved. */
-		if (value >> cpu->maxphyaddr)
-			return XM_E_GP;
-		cpu->cr3 = value;
-		break;
+		return set_cr3(cpu, value);
 	case XM_REG_CR4:
-		if (!(value & XM_CR4_PAE) || value >> 32)
-			return XM_E_GP;
-		/* [SDM 2.5] LA57 cannot change in IA-32e mode; a processor is made with either by setting it before
-		 * CR3, so only a change under a loaded root is refused. */
-		if (((value ^ cpu->cr4) & XM_CR4_LA57) && cpu->cr3)
-			return XM_E_GP;
-		cpu->cr4 = value;
-		break;
+		return set_cr4(cpu, value);
 	case XM_REG_EFER:
-		if ((value & (XM_EFER_LME | XM_EFER_LMA)) != (XM_EFER_LME | XM_EFER_LMA))
-			return XM_E_GP;
-		cpu->efer = value;
-		break;
+		return set_efer(cpu, value);
 	case XM_REG_PKRU:
+		return set_key_register(&cpu->pkru, value);
 	case XM_REG_PKRS:
-		if (value >> 32)
-			return XM_E_GP;
-		*(reg == XM_REG_PKRU ? &cpu->pkru : &cpu->pkrs) = (uint32_t)value;
-		break;
+		return set_key_register(&cpu->pkrs, value);
 	case XM_REG_AC:
 		cpu->ac = value != 0;
-		break;
+		return XM_OK;
+	case XM_CPUID_MAXPHYADDR:
+		return set_maxphyaddr(cpu, value);
+	case XM_CPUID_VENDOR:
+		return set_vendor(cpu, value);
+	case XM_CPUID_PAGE1GB:
+		cpu->gbpages = value != 0;
+		return XM_OK;
 	default:
 		return XM_E_ARGUMENT;
 	}
-	derive(cpu);
-	return XM_OK;
+}
+
+int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value)
+{
+	int status;
+
+	if (cpu->home == cpu)
+		xm_journal_note(cpu->machine, cpu, sizeof(*cpu));
+	status = set(cpu, reg, value);
+	if (!status && (reg == XM_REG_CR4 || reg == XM_REG_EFER || reg >= XM_CPUID_MAXPHYADDR))
+		derive(cpu);
+	return status;
 }

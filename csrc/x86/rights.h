@@ -11,12 +11,17 @@
 
 #include "../xenmmu.h"
 
-/* Sign extension of the linear address from its top implemented bit (SDM vol. 1, 3.3.7.1). */
-static inline int xm_canonical(uint64_t va, unsigned levels)
+/* A linear address from its 48 or 57 implemented bits; canonical form is to be equal to it (SDM vol. 1, 3.3.7.1). */
+static inline uint64_t xm_sign_extend(uint64_t va, unsigned levels)
 {
 	unsigned shift = levels == 5 ? 7 : 16;
 
-	return (uint64_t)((int64_t)(va << shift) >> shift) == va;
+	return (uint64_t)((int64_t)(va << shift) >> shift);
+}
+
+static inline int xm_canonical(uint64_t va, unsigned levels)
+{
+	return xm_sign_extend(va, levels) == va;
 }
 
 /* Does an entry of this level with bit 7 set map a page?  (In a PML4E or PML5E bit 7 is reserved; at level 1 it is

@@ -15,13 +15,6 @@
 #include "../internal.h"
 #include "rights.h"
 
-static uint64_t sign_extend(uint64_t va, unsigned levels)
-{
-	unsigned shift = levels == 5 ? 7 : 16;
-
-	return (uint64_t)((int64_t)(va << shift) >> shift);
-}
-
 static uint64_t linear_mask(unsigned levels)
 {
 	return (1ULL << (12 + 9 * levels)) - 1;
@@ -36,7 +29,7 @@ uint64_t xm_slot_entry_va(unsigned outer, unsigned inner, unsigned level, unsign
 		return 0;
 	for (unsigned i = 1; i < level; i++)
 		slots |= (uint64_t)(inner & 511) << (top - 9 * i);
-	return sign_extend(slots | ((va & linear_mask(levels)) >> (9 * level) & ~7ULL), levels);
+	return xm_sign_extend(slots | ((va & linear_mask(levels)) >> (9 * level) & ~7ULL), levels);
 }
 
 uint64_t xm_slot_base(unsigned outer, unsigned inner, unsigned level, unsigned levels)
@@ -56,6 +49,6 @@ int xm_slot_target(unsigned outer, unsigned inner, unsigned levels, uint64_t ent
 	if (!level)
 		return XM_E_ARGUMENT;
 	*level_ret = level;
-	*va_ret = sign_extend((entry_va & ~7ULL & linear_mask(levels)) << (9 * level) & linear_mask(levels), levels);
+	*va_ret = xm_sign_extend((entry_va & ~7ULL & linear_mask(levels)) << (9 * level) & linear_mask(levels), levels);
 	return XM_OK;
 }

@@ -11,35 +11,27 @@
  * first entry that is not present (P=0) or has a reserved bit set (P and RSVD); only a complete translation is judged
  * for rights, from the AND of U/S and R/W and the OR of XD over all its entries.
  */
-#include "../internal.h"
-#include "rights.h"
+#include "walk.h"
 
 const char *xm_stop_text(int stop)
 {
 	static const char *const text[] = {
-		[XM_STOP_NONE] = "allowed",
-		[XM_STOP_NOT_CANONICAL] = "the address is not canonical",
-		[XM_STOP_NOT_PRESENT] = "the entry is not present (P=0)",
-		[XM_STOP_RESERVED_BIT] = "a reserved bit of the entry is set",
-		[XM_STOP_USER_TO_SUPERVISOR] = "user access to a supervisor page (U/S=0)",
-		[XM_STOP_WRITE_TO_READ_ONLY] = "write to a read-only page (R/W=0)",
-		[XM_STOP_EXECUTE_DISABLED] = "fetch from an execute-disabled page (XD=1)",
-		[XM_STOP_SMEP] = "supervisor fetch from a user page (CR4.SMEP)",
-		[XM_STOP_SMAP] = "supervisor data access to a user page (CR4.SMAP)",
-		[XM_STOP_PROTECTION_KEY] = "the protection key denies the access",
-		[XM_STOP_SHADOW_STACK] = "not a shadow-stack page for this access",
-		[XM_STOP_OUTSIDE_MACHINE] = "the frame lies outside machine memory",
+	    [XM_STOP_NONE] = "allowed",
+	    [XM_STOP_NOT_CANONICAL] = "the address is not canonical",
+	    [XM_STOP_NOT_PRESENT] = "the entry is not present (P=0)",
+	    [XM_STOP_RESERVED_BIT] = "a reserved bit of the entry is set",
+	    [XM_STOP_USER_TO_SUPERVISOR] = "user access to a supervisor page (U/S=0)",
+	    [XM_STOP_WRITE_TO_READ_ONLY] = "write to a read-only page (R/W=0)",
+	    [XM_STOP_EXECUTE_DISABLED] = "fetch from an execute-disabled page (XD=1)",
+	    [XM_STOP_SMEP] = "supervisor fetch from a user page (CR4.SMEP)",
+	    [XM_STOP_SMAP] = "supervisor data access to a user page (CR4.SMAP)",
+	    [XM_STOP_PROTECTION_KEY] = "the protection key denies the access",
+	    [XM_STOP_SHADOW_STACK] = "not a shadow-stack page for this access",
+	    [XM_STOP_OUTSIDE_MACHINE] = "the frame lies outside machine memory",
+	    [XM_STOP_NOT_MODELLED] = "shadow-stack accesses are not modelled",
 	};
 
 	return stop >= 0 && stop < (int)(sizeof(text) / sizeof(text[0])) ? text[stop] : "unknown rule";
-}
-
-static int fault(struct xm_walk *w, int kind, int stop, int32_t error_code)
-{
-	w->fault = (uint8_t)kind;
-	w->stop = (uint8_t)stop;
-	w->error_code = error_code;
-	return kind;
 }
 
 /* Steps of the manual are marked [1]..[4]. */
@@ -50,16 +42,17 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 	struct xm_rights rights = {~0ULL, 0, 0};
 	uint64_t table = cpu->cr3 & XM_PTE_ADDR;
 	unsigned level = cpu->levels, shift;
-	int stop;
 
 	w->pa = 0;
 	w->page_size = 0;
 	w->nsteps = 0;
 	w->top_level = cpu->levels;
+	if (access & XM_ACC_SHADOW_STACK)
+		return xm_fault(w, XM_FAULT_NOT_MODELLED, XM_STOP_NOT_MODELLED, 0);
 
 	/* [1] Canonical form, before any entry is read. */
 	if (!xm_canonical(va, cpu->levels))
-		return fault(w, access & XM_ACC_STACK ? XM_FAULT_SS : XM_FAULT_GP, XM_STOP_NOT_CANONICAL, 0);
+		return xm_fault(w, access & XM_ACC_STACK ? XM_FAULT_SS : XM_FAULT_GP, XM_STOP_NOT_CANONICAL, 0);
 
 	/* [2] From the root down to an entry that maps a page. */
 	for (;; level--) {
@@ -67,15 +60,15 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 		uint64_t entry_pa = table + ((va >> shift) & 511) * 8;
 
 		if (!xm_has_frame(m, entry_pa >> XM_PAGE_SHIFT))
-			return fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
+			return xm_fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
 		uint64_t entry = xm_peek(m, entry_pa);
 		int large = xm_is_large(entry, level);
 
 		w->steps[w->nsteps++] = (struct xm_step){entry_pa, entry};
 		if (!(entry & XM_PTE_P))
-			return fault(w, XM_FAULT_PF, XM_STOP_NOT_PRESENT, code);
+			return xm_fault(w, XM_FAULT_PF, XM_STOP_NOT_PRESENT, code);
 		if (entry & (large ? cpu->rsvd_large[level] : cpu->rsvd[level]))
-			return fault(w, XM_FAULT_PF, XM_STOP_RESERVED_BIT, code | XM_PF_P | XM_PF_RSVD);
+			return xm_fault(w, XM_FAULT_PF, XM_STOP_RESERVED_BIT, code | XM_PF_P | XM_PF_RSVD);
 		rights.all &= entry;
 		rights.any |= entry;
 		rights.leaf = entry;
@@ -83,22 +76,9 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 			break;
 		table = entry & XM_PTE_ADDR;
 	}
-	w->page_size = 1ULL << shift;
 
-	/* [3] Rights of the complete translation. */
-	stop = xm_rights_stop(rights, access, cpu->cr0, cpu->cr4, cpu->efer, cpu->ac);
-	if (xm_key_denies(rights, access, cpu->cr0, cpu->cr4, cpu->pkru, cpu->pkrs))
-		return fault(w, XM_FAULT_PF, stop ? stop : XM_STOP_PROTECTION_KEY, code | XM_PF_P | XM_PF_PK);
-	if (stop)
-		return fault(w, XM_FAULT_PF, stop, code | XM_PF_P);
-
-	/* [4] The physical address.  In a large page, bits of the address field below the page size are PAT and
-	 * reserved ones, which [2] has seen clear. */
-	w->pa = (rights.leaf & XM_PTE_ADDR & ~(w->page_size - 1)) | (va & (w->page_size - 1));
-	w->error_code = -1;
-	w->fault = XM_FAULT_NONE;
-	w->stop = XM_STOP_NONE;
-	return XM_FAULT_NONE;
+	/* [3] Rights of the complete translation.  [4] The physical address. */
+	return xm_judge(cpu, rights, 1ULL << shift, va, access, code, w);
 }
 
 void xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
@@ -121,8 +101,30 @@ static void set_accessed(struct xm_machine *m, const struct xm_walk *w, uint32_t
 
 void xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
 {
-	if (walk(cpu, va, access, ret) == XM_FAULT_NONE)
-		set_accessed(cpu->machine, ret, access);
+	if (cpu->tlb && xm_tlb_access(cpu, va, access, ret))
+		return;
+	if (walk(cpu, va, access, ret) != XM_FAULT_NONE)
+		return;
+	set_accessed(cpu->machine, ret, access);
+	if (cpu->tlb)
+		xm_tlb_fill(cpu, va, access, ret);
+}
+
+uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n, uint32_t access, uint64_t *pas,
+		      int32_t *error_codes)
+{
+	struct xm_walk w;
+	uint64_t i;
+
+	for (i = 0; i < n; i++) {
+		int kind = walk(cpu, vas[i], access, &w);
+
+		if (kind == XM_FAULT_BUS || kind == XM_FAULT_NOT_MODELLED)
+			break;
+		pas[i] = w.pa;
+		error_codes[i] = kind > XM_FAULT_PF ? XM_TRANSLATE_GP : w.error_code;
+	}
+	return i;
 }
 
 /* ---- loads and stores --------------------------------------------------------------------------------------------- */
@@ -141,6 +143,13 @@ static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t ac
 
 	if (size != 1 && size != 2 && size != 4 && size != 8)
 		return XM_E_ARGUMENT;
+	/* The whole access is checked for canonical form before any of it is walked. */
+	if (!xm_canonical(va, cpu->levels) || !xm_canonical(va + size - 1, cpu->levels)) {
+		*cr2 = va;
+		w->nsteps = 0;
+		xm_fault(w, access & XM_ACC_STACK ? XM_FAULT_SS : XM_FAULT_GP, XM_STOP_NOT_CANONICAL, 0);
+		return XM_OK;
+	}
 	s->n[0] = size < room ? size : room;
 	s->n[1] = size - s->n[0];
 	for (int i = 0; i < 2 && s->n[i]; i++) {
@@ -149,7 +158,7 @@ static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t ac
 		if (w->fault)
 			return XM_OK;
 		if (!xm_has_frame(cpu->machine, w->pa >> XM_PAGE_SHIFT)) {
-			fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
+			xm_fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
 			return XM_OK;
 		}
 		s->pa[i] = w->pa;
