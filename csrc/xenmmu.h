@@ -582,17 +582,159 @@ enum xm_design {
 	XM_DESIGN_KINDS,
 };
 
+#define XM_L4_SLOT_PTE 255
+#define XM_L4_SLOT_APTE 510
+#define XM_L4_SLOT_KERN 320
+#define XM_L4_SLOT_KERN_NATIVE 256
+#define XM_L4_SLOT_KERNBASE 511
+#define XM_VM_MAXUSER_ADDRESS 0x7f8000000000ULL
+#define XM_XPQUEUE_SIZE 2048
+
+#define XM_VM_PROT_READ 1
+#define XM_VM_PROT_WRITE 2
+#define XM_VM_PROT_EXECUTE 4
+/* Flags of pmap_enter: the access that is being made, for A and D; the protection bits of the access are or'ed in. */
+#define XM_PMAP_WIRED 16
+
+/* A handle on a pmap; 0 is the kernel's.  A handle of a destroyed pmap is never valid again. */
+#define XM_PMAP_KERNEL 0
+
+struct xm_kernel;
+
+/* What a kernel's work came to since it was made. */
+struct xm_kernel_counters {
+	struct xm_counters xen; /* the domain's, since then; native fills tlb_flushes, invlpg and cr3_loads, and no other */
+	uint64_t pte_reads;     /* loads of table entries through the linear maps or a pdir's mapping */
+	uint64_t pte_writes;    /* entries changed, by update or by store */
+	uint64_t m2p_reads;     /* loads from the machine-to-physical table */
+	uint64_t apdp_hits;     /* pmap_map_ptes of a foreign pmap that found the alternate slot pointing there */
+	uint64_t apdp_misses;
+	uint64_t pmap_loads; /* loads of another pmap */
+	uint64_t pages_zeroed;
+	uint64_t pages_copied;
+};
+
+/* A NetBSD kernel, bootstrapped: in a domain (any design but native), or on a bare machine (native), of which it takes
+ * every frame from the second on.  NULL with *status_ret: XM_E_NO_FRAMES too small, XM_E_ARGUMENT no such design,
+ * XM_E_STATE the domain already has another root or kernel, XM_E_PANIC a refusal during bootstrap. */
+struct xm_kernel *xm_kernel_new(struct xm_domain *d, int design, int *status_ret);
+struct xm_kernel *xm_kernel_new_native(struct xm_machine *m, int *status_ret);
+void xm_kernel_free(struct xm_kernel *k);
+
+int xm_kernel_design(const struct xm_kernel *k);
+struct xm_machine *xm_kernel_machine(const struct xm_kernel *k);
+struct xm_domain *xm_kernel_domain(const struct xm_kernel *k); /* NULL: native */
+/* What the kernel said when it last panicked; empty if it never did. */
+const char *xm_kernel_panic(const struct xm_kernel *k);
+struct xm_kernel_counters xm_kernel_counters(const struct xm_kernel *k);
+/* The processor of a native kernel as it stands (CR3 is the loaded pmap's); NULL in a domain. */
+const struct xm_cpu *xm_kernel_cpu(const struct xm_kernel *k);
+/* The loaded kernel's L4, by machine frame: in a domain its kernel root. */
+uint64_t xm_kernel_root(const struct xm_kernel *k);
+/* The dummy user L4 (all ones: native has none). */
+uint64_t xm_kernel_dummy_root(const struct xm_kernel *k);
+/* The L4 of a pmap, by machine frame; all ones for a handle that is none. */
+uint64_t xm_kernel_user_l4(const struct xm_kernel *k, uint32_t pm);
+/* Machine frame of a pseudo-physical one; all ones when out of range. */
+uint64_t xm_kernel_p2m(const struct xm_kernel *k, uint64_t pfn);
+uint64_t xm_kernel_free_pages(const struct xm_kernel *k);
+/* Handles of the live user pmaps: the number of them, the first `n` of them in `ret`. */
+uint64_t xm_kernel_pmaps(const struct xm_kernel *k, uint32_t *ret, uint64_t n);
+/* The running process's pmap, or XM_PMAP_KERNEL. */
+uint32_t xm_kernel_current(const struct xm_kernel *k);
+
+/* Pages are named by pseudo-physical address. */
+int xm_uvm_pagealloc(struct xm_kernel *k, uint64_t *pa_ret);
+int xm_uvm_pagefree(struct xm_kernel *k, uint64_t pa);
+int xm_pmap_zero_page(struct xm_kernel *k, uint64_t pa);
+int xm_pmap_copy_page(struct xm_kernel *k, uint64_t src, uint64_t dst);
+
+int xm_pmap_create(struct xm_kernel *k, uint32_t *pm_ret);
+int xm_pmap_destroy(struct xm_kernel *k, uint32_t pm);
+int xm_pmap_enter(struct xm_kernel *k, uint32_t pm, uint64_t va, uint64_t pa, uint32_t prot, uint32_t flags);
+/* *found_ret 1 and *pa_ret the address of the byte, or *found_ret 0. */
+int xm_pmap_extract(struct xm_kernel *k, uint32_t pm, uint64_t va, int *found_ret, uint64_t *pa_ret);
+int xm_pmap_remove(struct xm_kernel *k, uint32_t pm, uint64_t sva, uint64_t eva);
+int xm_pmap_protect(struct xm_kernel *k, uint32_t pm, uint64_t sva, uint64_t eva, uint32_t prot);
+int xm_pmap_kenter_pa(struct xm_kernel *k, uint64_t va, uint64_t pa, uint32_t prot);
+int xm_pmap_kremove(struct xm_kernel *k, uint64_t va, uint64_t len);
+
+/* A process is its pmap here: fork write-protects the parent and makes an empty child, exec removes everything, exit
+ * removes everything and destroys, switch makes it the running process (pmap_activate, then pmap_load). */
+int xm_kernel_fork(struct xm_kernel *k, uint32_t pm, uint32_t *child_ret);
+int xm_kernel_exec(struct xm_kernel *k, uint32_t pm);
+int xm_kernel_exit(struct xm_kernel *k, uint32_t pm);
+int xm_kernel_switch(struct xm_kernel *k, uint32_t pm);
+
+/* An access of the running process in user mode; the kernel has the processor again afterwards.  XM_E_STATE when no
+ * process runs. */
+int xm_user_load(struct xm_kernel *k, uint64_t va, unsigned size, uint64_t *value_ret, struct xm_guest_fault *fault);
+int xm_user_store(struct xm_kernel *k, uint64_t va, unsigned size, uint64_t value, struct xm_guest_fault *fault);
+int xm_user_fetch(struct xm_kernel *k, uint64_t va, struct xm_guest_fault *fault);
+
+enum xm_event_kind {
+	XM_EV_FAULT = 0,
+	XM_EV_KFAULT,
+	XM_EV_FORK,
+	XM_EV_VFORK,
+	XM_EV_EXEC,
+	XM_EV_EXIT,
+	XM_EV_MMAP,
+	XM_EV_MUNMAP,
+	XM_EV_MPROTECT,
+	XM_EV_BRK,
+	XM_EV_KINDS,
+};
+
 /* An event of a recorded process history, as the trace file has it. */
 struct xm_event {
 	uint64_t a;
 	uint64_t b;
 	uint32_t t_us;
 	uint32_t pid;
-	uint8_t kind;
+	uint8_t kind; /* enum xm_event_kind */
 	uint8_t aux;
 	uint16_t pad;
 	uint32_t pad2;
 };
+
+struct xm_replay_stats {
+	uint64_t events; /* applied */
+	uint64_t kinds[10];
+	uint64_t user_accesses;   /* accesses in user mode, the retry after a fault included */
+	uint64_t kernel_accesses; /* the same of the kernel to user memory */
+	uint64_t uvm_faults;      /* the sum of the next five */
+	uint64_t zero_fill;
+	uint64_t cow;     /* copied */
+	uint64_t file;    /* a resident page of a file entered */
+	uint64_t resident; /* an own page that was not mapped entered again */
+	uint64_t upgrade; /* the last sharer's page made writable */
+	uint64_t mapped_ahead; /* neighbours entered */
+	uint64_t no_fault; /* touches that found the page mapped */
+	uint64_t unresolved; /* accesses that the protection of the mapping forbids: SIGSEGV, ignored */
+	uint64_t extracts;
+	uint64_t enters;
+	uint64_t removes;
+	uint64_t protects;
+	uint64_t forks;
+	uint64_t execs;
+	uint64_t exits;
+	uint64_t switches;
+	uint64_t relocated;    /* addresses moved down by one L4 slot */
+	uint64_t unknown_pids; /* processes that began without a fork event */
+	uint64_t out_of_pages; /* events given up for want of a page: 0 or 1 a call */
+	uint64_t processes;    /* alive now */
+	uint64_t pages;        /* data pages held now */
+	uint64_t peak_processes;
+	uint64_t peak_pages;
+};
+
+/* Apply n events in order and add to *stats; may be called again for the next slice.  A negative status means that the
+ * event at index (growth of stats->events) was not applied, and none after it: XM_E_ARGUMENT an unknown kind or an
+ * absurd address or length, XM_E_NO_FRAMES no page left, XM_E_PANIC.  Nothing is half done except after a panic. */
+int xm_replay(struct xm_kernel *k, const struct xm_event *events, uint64_t n, struct xm_replay_stats *stats);
+/* The pmap of a replayed process, or XM_E_ARGUMENT. */
+int xm_replay_pmap(const struct xm_kernel *k, uint32_t pid, uint32_t *pm_ret);
 
 /* ======================================================================================================================
  * Floor 4: check.  Audits every floor from the bytes; writes nothing it audits.
