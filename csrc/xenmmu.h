@@ -530,10 +530,28 @@ uint64_t xm_xen_free_frames(const struct xm_xen *x);
 int xm_xen_frame(const struct xm_xen *x, uint64_t mfn, struct xm_frame *ret);
 uint64_t xm_xen_m2p(const struct xm_xen *x, uint64_t mfn);
 
+/* All frames at once, by machine frame number; valid while the hypervisor lives. */
+const struct xm_frame *xm_xen_frame_table(const struct xm_xen *x);
+
+/* What a processor can load for one live domain: frame numbers (0: none), and CR3 as it stands in the current mode. */
+struct xm_root {
+	uint64_t kernel_root;
+	uint64_t user_root;
+	uint64_t cr3;
+	uint16_t domid;
+	uint8_t user_mode;
+	uint8_t privileged;
+	uint8_t pad[4];
+};
+/* The number of live domains; the first `max` of them in ret. */
+size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max);
+
 #define XM_DOM_PRIVILEGED 1
 
 /* A PV domain with boot tables as Xen's builder makes them; owned by and freed with the hypervisor. */
 struct xm_domain *xm_domain_new(struct xm_xen *x, uint64_t frames, uint32_t flags, int *status_ret);
+/* The live domain of that number, or NULL. */
+struct xm_domain *xm_xen_domain(const struct xm_xen *x, uint32_t domid);
 struct xm_xen *xm_domain_xen(const struct xm_domain *d);
 uint32_t xm_domain_id(const struct xm_domain *d);
 /* 0 after the creation of the domain was rolled back. */
@@ -739,5 +757,52 @@ int xm_replay_pmap(const struct xm_kernel *k, uint32_t pid, uint32_t *pm_ret);
 /* ======================================================================================================================
  * Floor 4: check.  Audits every floor from the bytes; writes nothing it audits.
  * ====================================================================================================================== */
+
+/* What must hold whenever a hypercall, trap or pmap operation has returned; texts by xm_invariant_text and, with their
+ * sources, in check.INVARIANTS. */
+enum xm_invariant {
+	XM_I_TCOUNT = 0,
+	XM_I_GCOUNT,
+	XM_I_EXCL,
+	XM_I_WSPEC,
+	XM_I_USERW,
+	XM_I_LVL,
+	XM_I_LIN,
+	XM_I_XENSLOT,
+	XM_I_OWN,
+	XM_I_CR3,
+	XM_I_PT0,
+	XM_I_PIN,
+	XM_I_FREE,
+	XM_I_KINDS,
+};
+/* "I-TCOUNT" and so on; NULL for another number. */
+const char *xm_invariant_name(int invariant);
+const char *xm_invariant_text(int invariant);
+
+struct xm_violation {
+	uint64_t mfn; /* the frame that breaks it */
+	uint32_t invariant;
+	uint32_t pad;
+	char message[112];
+};
+
+/* All that an audit of Xen is told: memory, and Xen's claims about it, one for each frame of the machine.  Of a claim
+ * it believes owner, allocation, pin, and the level of a pinned or linearly used table; the rest it recounts. */
+struct xm_books {
+	const struct xm_machine *machine;
+	const struct xm_frame *frames;
+	const struct xm_root *roots;
+	size_t roots_count;
+	int pv_linear_pt; /* linear tables are allowed */
+};
+
+/* Each stores the first `max` violations in ret and the number of all in *found_ret.  XM_E_MEMORY without scratch
+ * memory; XM_E_RANGE for a root that the machine does not have. */
+int xm_audit(const struct xm_xen *x, struct xm_violation *ret, size_t max, size_t *found_ret);
+int xm_audit_books(const struct xm_books *books, struct xm_violation *ret, size_t max, size_t *found_ret);
+/* Without a hypervisor: the address spaces under these root frames (I-USERW, I-LVL, I-EXCL). */
+int xm_audit_native(const struct xm_machine *m, const uint64_t *roots, size_t roots_count, struct xm_violation *ret,
+		    size_t max, size_t *found_ret);
 
 #endif

@@ -33,3 +33,6 @@ int xm_guest_load(struct xm_domain *d, uint64_t va, unsigned size, uint64_t *val
 int xm_guest_store(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value, struct xm_guest_fault *fault) { return 0; }
 int xm_guest_fetch(struct xm_domain *d, uint64_t va, struct xm_guest_fault *fault) { return 0; }
 int xm_guest_walk(const struct xm_domain *d, uint64_t va, uint32_t access, struct xm_walk *ret) { return 0; }
+const struct xm_frame *xm_xen_frame_table(const struct xm_xen *x) { return NULL; }
+size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max) { return 0; }
+struct xm_domain *xm_xen_domain(const struct xm_xen *x, uint32_t domid) { return NULL; }
