@@ -434,6 +434,7 @@ enum xm_reason {
 	XM_R_CACHE_NOT_PERMITTED,
 	XM_R_CACHE_GLOBAL_NOT_PERMITTED,
 	XM_R_LDT,
+	XM_R_ASSIST,
 	XM_R_KINDS,
 };
 const char *xm_reason_text(int reason);

@@ -1,0 +1,83 @@
+/*
+ * reason.c - every rule by which Xen refuses, in one sentence, with the error number that Xen gives for it.
+ *
+ * Knows: names and numbers (Linux's, which are Xen's: xen/include/public/errno.h).  Does not know: when a rule applies.
+ */
+#include "xen.h"
+
+enum {
+	EPERM = 1,
+	ESRCH = 3,
+	EACCES = 13,
+	EFAULT = 14,
+	EBUSY = 16,
+	EINVAL = 22,
+	ENOSYS = 38,
+	EOPNOTSUPP = 95,
+};
+
+static const struct {
+	int error;
+	const char *text;
+} rules[XM_R_KINDS] = {
+	[XM_R_NONE] = {0, "not refused"},
+	[XM_R_FOREIGNDOM_OWN_ID] = {ESRCH, "foreigndom is the caller's own id; the caller is DOMID_SELF"},
+	[XM_R_FOREIGNDOM_UNKNOWN] = {ESRCH, "foreigndom names no domain"},
+	[XM_R_PT_OWNER_UNKNOWN] = {ESRCH, "the upper half of foreigndom names no domain"},
+	[XM_R_BAD_HANDLE] = {EFAULT, "the guest buffer is not readable where the hypercall wants it"},
+	[XM_R_UNKNOWN_COMMAND] = {ENOSYS, "no such command"},
+	[XM_R_NOT_SUPPORTED] = {EOPNOTSUPP, "superpages do not exist for PV guests"},
+	[XM_R_NO_PRIVILEGE] = {EPERM, "the caller has no privilege over that domain"},
+	[XM_R_PTR_NOT_OWNED] = {EINVAL, "ptr is not in a page of the page tables' owner"},
+	[XM_R_PTR_TYPE] = {EINVAL, "ptr is in a page whose type in use allows no update"},
+	[XM_R_PTR_BUSY] = {EINVAL, "ptr is in a page that cannot become writable now"},
+	[XM_R_PT_UPDATE_FOREIGNDOM] = {EINVAL, "an update above level 1 must map the page tables' owner's own frames"},
+	[XM_R_L4_SLOT_RESERVED] = {EINVAL, "slots 256 to 271 of an L4 are Xen's"},
+	[XM_R_MACHPHYS_FOREIGN_PT] = {EPERM, "an M2P update cannot act for another page-table owner"},
+	[XM_R_MACHPHYS_NOT_OWNED] = {EINVAL, "the frame of an M2P update is not foreigndom's"},
+	[XM_R_L1_FLAGS] = {EINVAL, "a flag that this domain may not set in an L1 entry"},
+	[XM_R_L2_FLAGS] = {EINVAL, "a flag that no L2 entry may have (PSE, PCD, PWT, G)"},
+	[XM_R_L3_FLAGS] = {EINVAL, "a flag that no L3 entry may have (PSE, PCD, PWT, G)"},
+	[XM_R_L4_FLAGS] = {EINVAL, "a flag that no L4 entry may have (PSE, PCD, PWT, G)"},
+	[XM_R_MMIO_NOT_PERMITTED] = {EPERM, "the domain has no access to this MMIO or absent frame"},
+	[XM_R_MMIO_INVALID_MFN] = {EINVAL, "the frame number is INVALID_MFN"},
+	[XM_R_L1_NOT_OWNED] = {EBUSY, "an L1 entry maps a frame that foreigndom does not own"},
+	[XM_R_L1_RW_TYPE_CONFLICT] = {EBUSY, "a writable mapping of a frame in use as something else"},
+	[XM_R_L1_CACHE_ATTRIBUTE] = {EACCES, "a page of Xen's heap can only be mapped write-back"},
+	[XM_R_TABLE_NOT_OWNED] = {EINVAL, "the table below is not a frame of the domain"},
+	[XM_R_TYPE_CONFLICT] = {EINVAL, "the frame is in use as another type"},
+	[XM_R_TYPE_COUNT_OVERFLOW] = {EINVAL, "the frame's type count would overflow"},
+	[XM_R_TYPE_PARTIAL] = {EINVAL, "the frame is being validated"},
+	[XM_R_DESCRIPTOR] = {EINVAL, "a descriptor that a guest may not have"},
+	[XM_R_LINEAR_DISABLED] = {EINVAL, "linear page tables are switched off"},
+	[XM_R_LINEAR_WRITABLE] = {EINVAL, "a linear entry must be read-only (XSA-182)"},
+	[XM_R_LINEAR_NOT_OWNED] = {EINVAL, "a linear entry must name a table of the same domain"},
+	[XM_R_LINEAR_HOLDER_IS_USED] = {EINVAL, "the table that would hold the linear entry is itself used linearly (XSA-240)"},
+	[XM_R_LINEAR_TARGET_HOLDS] = {EINVAL, "the linear entry's target holds linear entries itself (XSA-240)"},
+	[XM_R_LINEAR_NOT_VALIDATED] = {EINVAL, "a linear entry's target must be a validated table of the same level"},
+	[XM_R_VA_NOT_GUEST] = {EINVAL, "the address is not the guest's"},
+	[XM_R_VA_NO_TABLE] = {EINVAL, "no L1 table covers the address"},
+	[XM_R_VA_L1_NOT_OWNED] = {EINVAL, "the L1 table of the address is not the caller's"},
+	[XM_R_VA_L1_NOT_VALIDATED] = {EINVAL, "what covers the address is no validated L1 table"},
+	[XM_R_FLUSH_BITMAP] = {EFAULT, "the vcpu bitmap is not readable; the entry was written"},
+	[XM_R_MMUEXT_FOREIGN] = {EPERM, "this operation acts on the caller alone"},
+	[XM_R_MMUEXT_NOT_OWNED] = {EINVAL, "the frame is not foreigndom's"},
+	[XM_R_ALREADY_PINNED] = {EINVAL, "the table is pinned already"},
+	[XM_R_NOT_PINNED] = {EINVAL, "the frame is not pinned"},
+	[XM_R_VCPU_BITMAP] = {EINVAL, "the vcpu bitmap is not readable"},
+	[XM_R_NOT_WRITABLE] = {EINVAL, "the frame is in use as something else than writable memory"},
+	[XM_R_CACHE_NOT_PERMITTED] = {EACCES, "a domain without devices may not flush caches"},
+	[XM_R_CACHE_GLOBAL_NOT_PERMITTED] = {EINVAL, "a domain without devices may not flush all caches"},
+	[XM_R_LDT] = {EINVAL, "an LDT of more than 8192 entries, unaligned, or at an address that is not the guest's"},
+	[XM_R_ASSIST] = {EINVAL, "no such assist"},
+};
+
+const char *xm_reason_text(int reason)
+{
+	return reason >= 0 && reason < XM_R_KINDS ? rules[reason].text : "unknown reason";
+}
+
+int xm_reason_errno(int reason)
+{
+	return reason >= 0 && reason < XM_R_KINDS ? rules[reason].error : EINVAL;
+}

@@ -1,0 +1,141 @@
+/*
+ * xen.h - floor 2 from the inside: the hypervisor's state and the functions its files share.
+ *
+ * Names are those of Xen 4.17's xen/arch/x86/mm.c where it has one.  An int that names a rule is an enum xm_reason,
+ * 0 (XM_R_NONE) when nothing was refused.
+ */
+#ifndef XM_XEN_XEN_H
+#define XM_XEN_XEN_H
+
+#include "../internal.h"
+
+#define XM_MAX_DOMAINS 64
+
+#define XM_DOM_IO_FRAMES 256 /* the first megabyte belongs to dom_io */
+
+struct xm_vcpu {
+	struct xm_cpu cpu;    /* its CR3 is the root of the current mode */
+	uint64_t kernel_root; /* guest_table */
+	uint64_t user_root;   /* guest_table_user, 0: none */
+	uint64_t user_mode;   /* not TF_kernel_mode */
+	uint64_t last_flush;  /* flush clock of its last whole-TLB flush */
+	uint64_t ldt_base;
+	uint64_t ldt_ents;
+};
+
+struct xm_domain {
+	struct xm_xen *xen;
+	struct xm_domain *next; /* every domain ever made, for xm_xen_free */
+	uint64_t alive;
+	uint64_t privileged; /* hardware domain: may map MMIO, name foreign domains, is offered ptwr without the assist */
+	uint64_t vm_assist;
+	uint64_t nframes;
+	uint64_t boot_frames;
+	uint64_t shared_info;
+	uint64_t perdomain_l3;
+	uint64_t *p2m;
+	uint16_t domid;
+	struct xm_vcpu vcpu;
+	struct xm_counters counters;
+};
+
+struct xm_xen {
+	struct xm_machine *machine;
+	struct xm_xen_options options;
+	struct xm_frame *frame; /* Xen's frame table */
+	uint64_t max_page;
+	uint64_t free_frames;
+	uint64_t m2p;     /* first frame of the machine-to-physical table */
+	uint64_t m2p_l3;  /* what slot 256 points at */
+	uint64_t idle_l4; /* slots 261..271 of every L4 come from here */
+	uint64_t clock;   /* tlbflush_clock */
+	uint64_t ndomains;
+	struct xm_domain *domain[XM_MAX_DOMAINS];
+	struct xm_domain *all;
+	struct {
+		uint64_t mfn;
+		uint16_t level;
+		uint16_t slot;
+	} at; /* what the last refusal was looking at */
+};
+
+static inline int xm_mutant(const struct xm_xen *x, enum xm_mutant which)
+{
+	return __builtin_expect(x->options.mutants >> which & 1, 0);
+}
+
+static inline uint64_t xm_entry_mfn(uint64_t entry)
+{
+	return (entry & XM_PTE_ADDR) >> XM_PAGE_SHIFT;
+}
+
+static inline uint64_t xm_entry_make(uint64_t mfn, uint64_t flags)
+{
+	return mfn << XM_PAGE_SHIFT | flags;
+}
+
+static inline unsigned xm_type(const struct xm_frame *f)
+{
+	return (unsigned)(f->type_info >> XM_PGT_TYPE_SHIFT);
+}
+
+static inline uint64_t xm_type_count(const struct xm_frame *f)
+{
+	return f->type_info & XM_PGT_COUNT_MASK;
+}
+
+static inline int xm_refuse(struct xm_xen *x, int reason, uint64_t mfn, unsigned level, unsigned slot)
+{
+	x->at.mfn = mfn;
+	x->at.level = (uint16_t)level;
+	x->at.slot = (uint16_t)slot;
+	return reason;
+}
+
+/* __addr_ok: may a hypercall argument lie there? */
+static inline int xm_addr_ok(uint64_t va)
+{
+	return va < 0x800000000000ULL || va >= 0xffff880000000000ULL;
+}
+
+/* frame.c */
+int xm_mfn_valid(const struct xm_xen *x, uint64_t mfn);
+int xm_get_page(struct xm_xen *x, uint64_t mfn, unsigned owner);
+void xm_put_page(struct xm_xen *x, uint64_t mfn);
+int xm_get_page_type(struct xm_xen *x, uint64_t mfn, unsigned type);
+void xm_put_page_type(struct xm_xen *x, uint64_t mfn);
+void xm_put_page_and_type(struct xm_xen *x, uint64_t mfn);
+uint64_t xm_alloc_frame(struct xm_xen *x, int from_top);
+
+/* entry.c */
+int xm_is_guest_l4_slot(const struct xm_xen *x, unsigned slot);
+int xm_entry_flags_check(struct xm_xen *x, const struct xm_domain *d, unsigned level, uint64_t entry);
+uint64_t xm_adjust_entry(unsigned level, uint64_t entry);
+uint64_t xm_entry_to_store(const struct xm_xen *x, unsigned level, uint64_t entry);
+int xm_entry_fast_path(const struct xm_xen *x, unsigned level, uint64_t old, uint64_t entry);
+int xm_get_page_from_l1e(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, uint64_t entry, uint64_t *flip_ret);
+void xm_put_page_from_l1e(struct xm_xen *x, uint64_t entry);
+int xm_get_page_from_lne(struct xm_xen *x, struct xm_domain *d, uint64_t table, unsigned level, unsigned slot,
+			 uint64_t entry);
+void xm_put_page_from_lne(struct xm_xen *x, uint64_t table, unsigned level, uint64_t entry);
+
+/* validate.c */
+int xm_promote(struct xm_xen *x, uint64_t mfn, unsigned type, unsigned *slot_ret);
+void xm_demote(struct xm_xen *x, uint64_t mfn, unsigned type);
+void xm_fill_m2p_slot(struct xm_xen *x, uint64_t l4);
+
+/* mmu_update.c */
+int xm_mod_l1_entry(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, uint64_t pa, uint64_t entry,
+		    int preserve_ad);
+int xm_finish(struct xm_domain *d, int reason, struct xm_result *ret);
+struct xm_domain *xm_domain_by_id(const struct xm_xen *x, unsigned domid);
+int xm_foreigndom(const struct xm_domain *d, unsigned fd, unsigned *owner_ret);
+
+/* vcpu.c */
+void xm_flush_tlb(struct xm_domain *d);
+void xm_flush_page(struct xm_domain *d, uint64_t va);
+void xm_load_cr3(struct xm_domain *d, uint64_t mfn);
+int xm_copy_from_guest(struct xm_domain *d, uint64_t va, uint64_t *value_ret);
+uint64_t xm_find_entry(struct xm_domain *d, uint64_t root, uint64_t va, unsigned level);
+
+#endif
