@@ -189,6 +189,11 @@ uint64_t xm_xen_m2p(const struct xm_xen *x, uint64_t mfn)
 	return xm_mfn_valid(x, mfn) ? xm_peek(x->machine, (x->m2p << XM_PAGE_SHIFT) + mfn * 8) : ~0ULL;
 }
 
+struct xm_domain *xm_xen_domain(const struct xm_xen *x, uint32_t domid)
+{
+	return xm_domain_by_id(x, domid);
+}
+
 size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max)
 {
 	size_t n = 0;
@@ -203,8 +208,6 @@ size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max)
 				.kernel_root = d->vcpu.kernel_root,
 				.user_root = d->vcpu.user_root,
 				.cr3 = d->vcpu.cpu.cr3,
-				.perdomain_l3 = d->perdomain_l3,
-				.vm_assist = d->vm_assist,
 				.domid = d->domid,
 				.user_mode = (uint8_t)d->vcpu.user_mode,
 				.privileged = (uint8_t)d->privileged,
