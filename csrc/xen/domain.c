@@ -14,10 +14,10 @@
 #include "xen.h"
 
 #define IMAGE_FRAMES 16
-#define VIRT_BASE 0xffffffff80000000ULL
-#define TLB_ENTRIES 4096
+#define VIRT_BASE    0xffffffff80000000ULL
+#define TLB_ENTRIES  4096
 
-#define BOOT_L1E_FLAGS (XM_PTE_GUEST_KERNEL | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_US)
+#define BOOT_L1E_FLAGS	 (XM_PTE_GUEST_KERNEL | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_US)
 #define BOOT_TABLE_FLAGS (XM_PTE_P | XM_PTE_RW | XM_PTE_US | XM_PTE_A | XM_PTE_D)
 
 /* Where the pieces of the initial mapping lie, as pfns. */

@@ -18,8 +18,7 @@
 #include "xen.h"
 
 /* Flags that may change in a present entry without a new check: the whitelist of pv/mm.c's fast paths. */
-#define FAST_PATH_FLAGS                                                                                                \
-	(XM_PTE_NX | 0x7ff0000000000000ULL | 0xe00 | XM_PTE_G | XM_PTE_D | XM_PTE_A | XM_PTE_US)
+#define FAST_PATH_FLAGS (XM_PTE_NX | 0x7ff0000000000000ULL | 0xe00 | XM_PTE_G | XM_PTE_D | XM_PTE_A | XM_PTE_US)
 
 #define AVAILABLE_FLAGS (0x7ff0000000000000ULL | 0xe00)
 

@@ -16,7 +16,7 @@
 
 #define XEN_TABLE_FLAGS (XM_PTE_NX | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_D)
 #define M2P_TABLE_FLAGS (XM_PTE_NX | XM_PTE_P | XM_PTE_A | XM_PTE_US)
-#define M2P_LEAF_FLAGS (XM_PTE_P | XM_PTE_US | XM_PTE_PS)
+#define M2P_LEAF_FLAGS	(XM_PTE_P | XM_PTE_US | XM_PTE_PS)
 
 static uint64_t chunks(const struct xm_xen *x)
 {
@@ -205,12 +205,12 @@ size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max)
 			continue;
 		if (n < max)
 			ret[n] = (struct xm_root){
-				.kernel_root = d->vcpu.kernel_root,
-				.user_root = d->vcpu.user_root,
-				.cr3 = d->vcpu.cpu.cr3,
-				.domid = d->domid,
-				.user_mode = (uint8_t)d->vcpu.user_mode,
-				.privileged = (uint8_t)d->privileged,
+			    .kernel_root = d->vcpu.kernel_root,
+			    .user_root = d->vcpu.user_root,
+			    .cr3 = d->vcpu.cpu.cr3,
+			    .domid = d->domid,
+			    .user_mode = (uint8_t)d->vcpu.user_mode,
+			    .privileged = (uint8_t)d->privileged,
 			};
 		n++;
 	}

@@ -112,10 +112,10 @@ static int mod_upper_entry(struct xm_xen *x, struct xm_domain *d, unsigned level
 /* ---- mmu_update -------------------------------------------------------------------------------------------------- */
 
 struct batch {
-	struct xm_domain *d;        /* the caller */
+	struct xm_domain *d;	    /* the caller */
 	struct xm_domain *pt_owner; /* whose page tables */
-	unsigned pg_owner;          /* whose frames */
-	int flush;                  /* an upper level changed */
+	unsigned pg_owner;	    /* whose frames */
+	int flush;		    /* an upper level changed */
 };
 
 static int update_pt(struct batch *b, uint64_t ptr, uint64_t val, int preserve_ad)

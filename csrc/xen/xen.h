@@ -27,7 +27,8 @@ struct xm_domain {
 	struct xm_xen *xen;
 	struct xm_domain *next; /* every domain ever made, for xm_xen_free */
 	uint64_t alive;
-	uint64_t privileged; /* hardware domain: may map MMIO, name foreign domains, is offered ptwr without the assist */
+	uint64_t
+	    privileged; /* hardware domain: may map MMIO, name foreign domains, is offered ptwr without the assist */
 	uint64_t vm_assist;
 	uint64_t nframes;
 	uint64_t boot_frames;
@@ -45,10 +46,10 @@ struct xm_xen {
 	struct xm_frame *frame; /* Xen's frame table */
 	uint64_t max_page;
 	uint64_t free_frames;
-	uint64_t m2p;     /* first frame of the machine-to-physical table */
+	uint64_t m2p;	  /* first frame of the machine-to-physical table */
 	uint64_t m2p_l3;  /* what slot 256 points at */
 	uint64_t idle_l4; /* slots 261..271 of every L4 come from here */
-	uint64_t clock;   /* tlbflush_clock */
+	uint64_t clock;	  /* tlbflush_clock */
 	uint64_t ndomains;
 	struct xm_domain *domain[XM_MAX_DOMAINS];
 	struct xm_domain *all;
