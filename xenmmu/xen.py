@@ -142,6 +142,7 @@ class Reason(IntEnum):
     CACHE_NOT_PERMITTED = lib.XM_R_CACHE_NOT_PERMITTED
     CACHE_GLOBAL_NOT_PERMITTED = lib.XM_R_CACHE_GLOBAL_NOT_PERMITTED
     LDT = lib.XM_R_LDT
+    ASSIST = lib.XM_R_ASSIST
 
     @property
     def text(self) -> str:
