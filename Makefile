@@ -1,0 +1,82 @@
+# On a fresh machine: `make study` answers the founding question, `make test` tests everything that needs no emulator.
+# Both need Python 3.11 or newer with its headers, a C compiler and make; each makes .venv and installs what it uses.
+
+PYTHON ?= python3
+# Seed of everything random in the tests.
+SEED ?= 2007
+# More arguments: make study ARGS="--design kept --json", make pytest ARGS="-k walk".
+ARGS ?=
+
+BIN := .venv/bin
+C_SOURCES := $(shell find csrc -name '*.c')
+C_FILES := $(shell find csrc tests -name '*.[ch]')
+CORE := $(shell find csrc -name '*.[ch]') setup.py setup_cffi.py pyproject.toml
+STRICT := -std=gnu11 -Wall -Wextra -Wshadow -Werror
+SANITIZE := -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+PYTEST := $(BIN)/python -P -m pytest --hypothesis-seed=$(SEED)
+# Where the C core is exercised; the other tests read files or start processes.
+FLOORS := $(wildcard tests/machine tests/x86 tests/xen tests/netbsd tests/check tests/advisories)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.NOTPARALLEL:
+.PHONY: study test lint pytest asan conformance docs clean core
+
+study: .venv/.stamp-core
+	$(BIN)/xenmmu study $(ARGS)
+
+test: lint pytest asan
+
+core: .venv/.stamp-core
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "xenmmu needs Python 3.11 or newer: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Editable, so that the package beside the tests is the installed one, compiled core included.
+.venv/.stamp-core: $(CORE) | $(BIN)/python
+	rm -f xenmmu/_core*.so
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+.venv/.stamp-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*p["optional-dependencies"]["$*"], sep="\n")' | $(BIN)/pip install -q -r /dev/stdin
+	@touch $@
+
+lint: .venv/.stamp-core .venv/.stamp-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --style=file:csrc/.clang-format --dry-run -Werror $(C_FILES)
+	@for f in $(C_SOURCES); do $(CC) $(STRICT) -O2 -Icsrc -c -o /dev/null $$f || exit 1; done
+	@echo "C compiles with $(STRICT)"
+	@wc -l $(C_FILES) $$(find xenmmu -name '*.py') | awk '$$1 > 600 && $$2 != "total" { print "long file:", $$2, $$1 }'
+
+pytest: .venv/.stamp-core .venv/.stamp-test
+	$(PYTEST) $(ARGS)
+
+# The same core under ASan and UBSan: from Python (whose own leaks would drown ours), then by a C program with leak check.
+asan: .venv/.stamp-core .venv/.stamp-test build/asan/test_core
+	CFLAGS="$(SANITIZE)" $(BIN)/python setup.py -q build --build-base build/asan --build-lib build/asan/lib
+	export LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONPATH=build/asan/lib PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 HYPOTHESIS_PROFILE=asan && \
+	$(BIN)/python -P -c 'import xenmmu._core as c; assert "build/asan/lib" in c.__file__, c.__file__' && \
+	$(PYTEST) -q -m "not slow" $(FLOORS)
+	ASAN_OPTIONS=detect_leaks=1 build/asan/test_core
+
+build/asan/test_core: tests/c/test_core.c $(CORE)
+	@mkdir -p build/asan
+	$(CC) $(STRICT) $(SANITIZE) -O1 -Icsrc -o $@ tests/c/test_core.c $(C_SOURCES)
+
+conformance: .venv/.stamp-core .venv/.stamp-test
+	$(PYTEST) -q $(wildcard tests/x86 tests/xen)
+	@echo "conformance: the cases above come from the written specification; the live referees (CPU models, real Xen in QEMU) are not there yet"
+
+docs: .venv/.stamp-core .venv/.stamp-docs
+	$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+clean:
+	rm -rf .venv build dist *.egg-info docs/_build xenmmu/_core.c xenmmu/_core*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} + ; find csrc xenmmu -name '*.o' -delete
