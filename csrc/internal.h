@@ -30,8 +30,8 @@ struct xm_machine {
 	size_t *marks; /* undo_used at each open checkpoint */
 	size_t depth;
 	size_t marks_size;
-	int undo_lost; /* the journal could not grow: the open checkpoints cannot be rolled back */
-	atomic_uint users; /* handles on this machine: its own and one for each floor built on it */
+	int undo_lost;         /* the journal could not grow: the open checkpoints cannot be rolled back */
+	atomic_uint users;     /* handles on this machine: its own and one for each floor built on it */
 	struct xm_block *dead; /* freed while a checkpoint was open */
 };
 
