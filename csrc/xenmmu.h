@@ -236,10 +236,9 @@ int xm_cpu_load(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access,
 int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t value, uint64_t *cr2_ret,
 		 struct xm_walk *ret);
 
-/* Translate n addresses with no effect on the tables: pas[i] and error_codes[i] (-1: allowed; XM_TRANSLATE_GP: #GP or
- * #SS, the address is not canonical), pas[i] 0 where it would fault.  Returns how many were done: fewer than n when a
- * walk left machine memory. */
-#define XM_TRANSLATE_GP 0x40000000
+/* Translate n addresses with no effect on the tables: pas[i] and error_codes[i] as xm_walk gives them, -1 where the
+ * access is allowed, pas[i] 0 where it would fault.  An address that is not canonical has 0, the code of #GP(0).
+ * Returns how many were done: fewer than n when a walk left machine memory. */
 uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n, uint32_t access, uint64_t *pas,
 		      int32_t *error_codes);
 

@@ -1,5 +1,6 @@
 """A bit-accurate x86-64 page-table emulator: the hardware walk, Xen's PV validation, NetBSD's pmap on top."""
 
+from xenmmu import pte
 from xenmmu.errors import (
     BadArgument,
     BadState,
@@ -11,11 +12,13 @@ from xenmmu.errors import (
     XenMMUError,
 )
 from xenmmu.machine import Machine
+from xenmmu.x86 import Cpu
 
 __version__ = "0.1.0"
 __all__ = [
     "BadArgument",
     "BadState",
+    "Cpu",
     "GeneralProtection",
     "GuestPanic",
     "Machine",
@@ -23,4 +26,5 @@ __all__ = [
     "OutOfRange",
     "PageFault",
     "XenMMUError",
+    "pte",
 ]

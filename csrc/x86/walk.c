@@ -122,7 +122,7 @@ uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n,
 		if (kind == XM_FAULT_BUS || kind == XM_FAULT_NOT_MODELLED)
 			break;
 		pas[i] = w.pa;
-		error_codes[i] = kind > XM_FAULT_PF ? XM_TRANSLATE_GP : w.error_code;
+		error_codes[i] = w.error_code;
 	}
 	return i;
 }

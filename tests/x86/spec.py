@@ -1,0 +1,214 @@
+"""What the manuals say of a memory access under IA-32e paging, as flat as it can be said.
+
+Written from SDM vol. 3A (4.5 entries, 4.6 rights, 4.7 error codes, 4.8 accessed and dirty) and APM vol. 2 chapter 5,
+without looking at the emulator.  Memory is a bytearray, everything else is arguments and results; nothing is cached and nothing is
+fast.  Where the manuals leave a choice, the choice made is marked CHOICE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+def bit(value: int, n: int) -> int:
+    return (value >> n) & 1
+
+
+def bits(value: int, high: int, low: int) -> int:
+    return (value >> low) & ((1 << (high - low + 1)) - 1)
+
+
+@dataclass
+class State:
+    """The control state that paging reads."""
+
+    cr0: int = 0x80010001
+    cr3: int = 0
+    cr4: int = 0x20
+    efer: int = 0xD00
+    maxphyaddr: int = 46
+    vendor: str = "intel"
+    gbpages: bool = True
+    pkru: int = 0
+    pkrs: int = 0
+    ac: bool = False
+
+    @property
+    def wp(self) -> int:
+        return bit(self.cr0, 16)
+
+    @property
+    def la57(self) -> int:
+        return bit(self.cr4, 12)
+
+    @property
+    def smep(self) -> int:
+        return bit(self.cr4, 20)
+
+    @property
+    def smap(self) -> int:
+        return bit(self.cr4, 21)
+
+    @property
+    def pke(self) -> int:
+        return bit(self.cr4, 22)
+
+    @property
+    def pks(self) -> int:
+        return bit(self.cr4, 24)
+
+    @property
+    def nxe(self) -> int:
+        return bit(self.efer, 11)
+
+
+@dataclass
+class Outcome:
+    """`fault`: None, "#PF", "#GP", or "outside" when a table lies outside memory.  `used`: addresses of the entries."""
+
+    fault: str | None = None
+    code: int | None = None
+    pa: int | None = None
+    page_size: int = 0
+    used: list[int] = field(default_factory=list)
+
+
+def canonical(s: State, va: int) -> bool:
+    """All bits from the top implemented one up are equal."""
+    top = 56 if s.la57 else 47
+    high = va >> top
+    return high in (0, (1 << (64 - top)) - 1)
+
+
+def reserved(s: State, level: int, entry: int) -> bool:
+    """Does a present entry of this level have a reserved bit set?"""
+    large = bit(entry, 7) == 1 and level in (2, 3)
+    if s.maxphyaddr < 52 and bits(entry, 51, s.maxphyaddr):
+        return True
+    if bit(entry, 63) and not s.nxe:
+        return True
+    if level in (4, 5) and bit(entry, 7):
+        return True
+    if level == 3 and large and not s.gbpages:
+        return True
+    if level == 3 and large and bits(entry, 29, 13):
+        return True
+    if level == 2 and large and bits(entry, 20, 13):
+        return True
+    # AMD: bit 8 must be zero in a PML5E, a PML4E and a PDPTE that refers to a table; Intel ignores it there.
+    return bool(s.vendor == "amd" and bit(entry, 8) and (level >= 4 or (level == 3 and not large)))
+
+
+def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, implicit: bool = False) -> Outcome:
+    """The outcome of one access that lies in one page."""
+    write, fetch = access == "write", access == "execute"
+    by_user = user and not implicit
+    out = Outcome()
+    if not canonical(s, va):
+        out.fault, out.code = "#GP", 0
+        return out
+    # 4.7: what the code says of the access, whatever stops it.
+    code = 2 * write + 4 * by_user + 16 * (fetch and bool(s.smep or s.nxe))
+
+    # 4.5: the translation, from the root down.
+    entries: list[int] = []
+    table = bits(s.cr3, 51, 12) << 12
+    for level in (5, 4, 3, 2, 1) if s.la57 else (4, 3, 2, 1):
+        low = 12 + 9 * (level - 1)
+        at = table + 8 * bits(va, low + 8, low)
+        if at + 8 > len(mem):
+            out.fault = "outside"
+            return out
+        entry = int.from_bytes(mem[at : at + 8], "little")
+        out.used.append(at)
+        if not bit(entry, 0):
+            out.fault, out.code = "#PF", code
+            return out
+        if reserved(s, level, entry):
+            out.fault, out.code = "#PF", code | 1 | 8
+            return out
+        entries.append(entry)
+        if level == 1 or (level in (2, 3) and bit(entry, 7)):
+            out.page_size = 1 << low
+            break
+        table = bits(entry, 51, 12) << 12
+    leaf = entries[-1]
+
+    # 4.6: rights.  A user-mode address has U/S = 1 in every entry.
+    user_address = all(bit(e, 2) for e in entries)
+    writable = all(bit(e, 1) for e in entries)
+    execute_disabled = bool(s.nxe) and any(bit(e, 63) for e in entries)
+    if by_user:
+        ok = user_address
+        if write:
+            ok = ok and writable
+        if fetch:
+            ok = ok and not execute_disabled
+    elif fetch:
+        ok = not execute_disabled and not (user_address and s.smep)
+    else:
+        ok = not (user_address and s.smap and (implicit or not s.ac))
+        if write:
+            ok = ok and (writable or not s.wp)
+
+    # 4.6.2: protection keys.  They never apply to fetches, nor a supervisor key to a user access.
+    # CHOICE: the manual does not settle whether PK is set when a user access meets a supervisor page; it is not.
+    key = bits(leaf, 62, 59)
+    key_denies = False
+    if not fetch:
+        if user_address and s.pke:
+            access_disable, write_disable = bit(s.pkru, 2 * key), bit(s.pkru, 2 * key + 1)
+            key_denies = bool(access_disable or (write and write_disable and (by_user or s.wp)))
+        elif not user_address and s.pks and not by_user:
+            access_disable, write_disable = bit(s.pkrs, 2 * key), bit(s.pkrs, 2 * key + 1)
+            key_denies = bool(access_disable or (write and write_disable and s.wp))
+
+    if not ok or key_denies:
+        out.fault, out.code = "#PF", code | 1 | (32 if key_denies else 0)
+        return out
+    base = bits(leaf, 51, 12) << 12
+    out.pa = base - base % out.page_size + va % out.page_size
+    return out
+
+
+def access_page(mem: bytearray, s: State, va: int, access: str, user: bool) -> Outcome:
+    """The same, and 4.8: A in every entry used, D in the leaf of a write.  CHOICE: nothing is set by a fault."""
+    out = walk(mem, s, va, access, user)
+    if out.fault is None:
+        for at in out.used:
+            mem[at] |= 0x20
+        if access == "write":
+            mem[out.used[-1]] |= 0x40
+    return out
+
+
+def access(
+    mem: bytearray, s: State, va: int, size: int, access: str, user: bool, value: int = 0
+) -> tuple[str | None, int, int]:
+    """A load, store or fetch of `size` bytes: (fault, CR2 or 0, error code), or (None, value loaded, 0).
+
+    CHOICE: the lower page of an access that straddles two is translated first, with its A and D; CR2 is the first byte in
+    the page that faulted; canonical form of the whole is checked before either.
+    """
+    parts = [(va + i) % (1 << 64) for i in range(size)]
+    if not all(canonical(s, part) for part in parts):
+        return "#GP", 0, 0
+    first_of_page = [part for i, part in enumerate(parts) if i == 0 or part % 4096 == 0]
+    where: dict[int, int] = {}
+    for start in first_of_page:
+        out = access_page(mem, s, start, access, user)
+        if out.fault == "outside":
+            return "outside", 0, 0
+        if out.fault:
+            assert out.code is not None
+            return out.fault, start, out.code
+        assert out.pa is not None
+        if out.pa - out.pa % 4096 + 4096 > len(mem):
+            return "outside", 0, 0
+        where[start // 4096] = out.pa - out.pa % 4096
+    places = [where[part // 4096] + part % 4096 for part in parts]
+    if access == "write":
+        for i, place in enumerate(places):
+            mem[place] = (value >> (8 * i)) & 255
+        return None, 0, 0
+    return None, int.from_bytes(bytes(mem[place] for place in places), "little"), 0

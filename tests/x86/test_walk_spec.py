@@ -1,0 +1,281 @@
+"""The processor against the flat specification: outcome, code, address, A and D, over every control bit it supports."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xenmmu import Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte
+
+
+def _load_spec() -> Any:
+    found = importlib.util.spec_from_file_location("x86_spec", Path(__file__).with_name("spec.py"))
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    sys.modules["x86_spec"] = module
+    found.loader.exec_module(module)
+    return module
+
+
+spec = _load_spec()
+FRAMES = 24
+ROOT = 1
+U64 = (1 << 64) - 1
+GOOD = pte.P | pte.RW | pte.US
+# WP, then LA57, SMEP, SMAP, PKE, PKS, PGE; then NXE.
+CR4_BITS = (1 << 12, 1 << 20, 1 << 21, 1 << 22, 1 << 24, 1 << 7)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> Any:
+    cr4 = 0x20 + sum(b for b in CR4_BITS if draw(st.booleans()))
+    return spec.State(
+        cr0=0x80000001 | (draw(st.booleans()) << 16),
+        cr3=ROOT << 12,
+        cr4=cr4,
+        efer=0x500 | (draw(st.booleans()) << 11),
+        maxphyaddr=draw(st.integers(36, 52)),
+        vendor=draw(st.sampled_from(["intel", "amd"])),
+        gbpages=draw(st.booleans()),
+        pkru=draw(st.integers(0, (1 << 32) - 1)),
+        pkrs=draw(st.integers(0, (1 << 32) - 1)),
+        ac=draw(st.booleans()),
+    )
+
+
+# Mostly usable entries: a few bits away from P RW U/S, so that a walk gets to its end and its rights are judged.
+FLIPS = [
+    *([pte.P, pte.RW, pte.US, pte.NX] * 3),
+    *(
+        1 << n
+        for n in (3, 4, 5, 6, 7, 7, 8, 9, 11, 12, 13, 20, 29, 35, 36, 39, 40, 45, 46, 50, 51, 52, 58, 59, 60, 61, 62)
+    ),
+]
+
+
+@st.composite
+def entries(draw: st.DrawFn, level: int, large: bool) -> int:
+    frame = draw(st.integers(0, FRAMES - 1)) if not large else draw(st.sampled_from([0, 0, 0, 512, 1 << 18]))
+    entry = (frame << 12) | GOOD | (pte.PS if large else 0) | (draw(st.integers(0, 15)) << pte.PKEY_SHIFT)
+    for flip in draw(st.lists(st.sampled_from(FLIPS), max_size=2)):
+        entry ^= flip
+    return entry
+
+
+def addresses(levels: int) -> st.SearchStrategy[int]:
+    sign = 57 if levels == 5 else 48
+    indices = st.sampled_from([0, 1, 2, 255, 256, 510, 511])
+    offsets = st.sampled_from([0, 1, 8, 0x7F8, 0xFF0, 0xFF9, 0xFFC, 0xFFF])
+
+    def build(parts: tuple[list[int], int]) -> int:
+        va = parts[1]
+        for i, index in enumerate(parts[0]):
+            va |= index << (12 + 9 * i)
+        return va | (U64 << sign & U64 if va >> (sign - 1) & 1 else 0)
+
+    good = st.tuples(st.lists(indices, min_size=levels, max_size=levels), offsets).map(build)
+    edges = [
+        sign_va + d for sign_va in (0, 1 << 47, 1 << 56, (1 << 64) - (1 << 47), (1 << 64) - (1 << 56)) for d in (-1, 0)
+    ]
+    edges = [va - k & U64 for va in edges for k in (0, 3, 7)]
+    return st.one_of(good, good, good, good, st.sampled_from(edges), st.integers(0, U64))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Any, bytearray, int]:
+    """A state, memory with the entries of one address and of the page after it, and the address."""
+    state = draw(states())
+    levels = 5 if state.la57 else 4
+    va = draw(addresses(levels))
+    mem = bytearray(FRAMES << 12)
+    for target in (va + 8 & U64, va):
+        table = ROOT
+        for level in range(levels, 0, -1):
+            at = (table << 12) + 8 * ((target >> (3 + 9 * level)) & 511)
+            large = level in (2, 3) and draw(st.integers(0, 5)) == 0
+            entry = int.from_bytes(mem[at : at + 8], "little")
+            # A fresh entry, or the one a recursive or shared path has put there already.
+            if not entry or draw(st.booleans()):
+                entry = draw(entries(level, large))
+                mem[at : at + 8] = entry.to_bytes(8, "little")
+            if large or (entry >> 12) & ((1 << 40) - 1) >= FRAMES:
+                break
+            table = (entry >> 12) & ((1 << 40) - 1)
+    return state, mem, va
+
+
+def cpu_of(state: Any, mem: bytearray) -> Cpu:
+    m = Machine(len(mem))
+    m.write(0, mem)
+    return Cpu(m, **dataclasses.asdict(state))
+
+
+def check_walk(state: Any, mem: bytearray, va: int, access: str, user: bool, implicit: bool) -> None:
+    cpu = cpu_of(state, mem)
+    want = spec.walk(mem, state, va, access, user, implicit)
+    if want.fault == "outside":
+        with pytest.raises(OutOfRange):
+            cpu.walk(va, access, user, implicit)
+        assert "outside machine memory" in cpu.explain(va, access, user, implicit)
+        return
+    got = cpu.walk(va, access, user, implicit)
+    assert (got.fault, got.error_code, got.pa) == (want.fault, want.code, want.pa)
+    assert got.page_size == want.page_size
+    assert [step.entry_pa for step in got.steps] == want.used
+    assert [step.level for step in got.steps] == list(range(5 if state.la57 else 4, 0, -1))[: len(want.used)]
+    assert [step.entry for step in got.steps] == [int.from_bytes(mem[p : p + 8], "little") for p in want.used]
+    reasons = [step.reason for step in got.steps]
+    assert all(reason is None for reason in reasons[:-1])
+    if reasons:
+        assert (reasons[-1] is None) == (want.fault is None)
+    assert cpu.machine.read(0, len(mem)) == mem, "a walk changes nothing"
+    text = cpu.explain(va, access, user, implicit)
+    assert (f"{want.pa:#x}" if want.fault is None else want.fault) in text
+
+
+@settings(max_examples=300, deadline=None)
+@given(worlds(), st.sampled_from(["read", "write", "execute"]), st.booleans(), st.booleans())
+def test_a_walk_is_what_the_manual_says(world: Any, access: str, user: bool, implicit: bool) -> None:
+    check_walk(*world, access, user, implicit)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    worlds(),
+    st.sampled_from(["read", "write", "execute"]),
+    st.sampled_from([1, 2, 4, 8]),
+    st.booleans(),
+    st.integers(0, U64),
+)
+def test_an_access_leaves_memory_as_the_manual_says(world: Any, access: str, size: int, user: bool, value: int) -> None:
+    state, mem, va = world
+    size = 1 if access == "execute" else size
+    value &= (1 << (8 * size)) - 1
+    cpu = cpu_of(state, mem)
+    before = bytes(mem)
+    want = spec.access(mem, state, va, size, access, user, value)
+    got: tuple[str | None, int, int]
+    with cpu.machine.trial():
+        try:
+            if access == "write":
+                cpu.store(va, value, size, user)
+                got = (None, 0, 0)
+            else:
+                got = (None, cpu.load(va, size, user) if access == "read" else cpu.fetch(va, user), 0)
+        except PageFault as e:
+            got = ("#PF", e.va, e.error_code)
+        except GeneralProtection:
+            got = ("#GP", 0, 0)
+        except OutOfRange:
+            got = ("outside", 0, 0)
+        assert got == want
+        assert cpu.machine.read(0, len(mem)) == mem
+    assert cpu.machine.read(0, len(before)) == before, "a trial undoes data, A and D"
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.lists(addresses(4), max_size=20), st.sampled_from(["read", "write", "execute"]), st.booleans())
+def test_the_batch_is_the_walk(world: Any, more: list[int], access: str, user: bool) -> None:
+    state, mem, va = world
+    cpu = cpu_of(state, mem)
+    vas = [va, *more, va]
+    want = [spec.walk(mem, state, each, access, user) for each in vas]
+    if any(out.fault == "outside" for out in want):
+        with pytest.raises(OutOfRange):
+            cpu.translate(array("Q", vas), access, user)
+        return
+    pas, codes = cpu.translate(array("Q", vas), access, user)
+    assert list(pas) == [out.pa or 0 for out in want]
+    assert list(codes) == [-1 if out.fault is None else out.code for out in want]
+    assert [cpu.translate_one(each, access, user) for each in vas] == [out.pa for out in want]
+    assert cpu.machine.read(0, len(mem)) == mem
+
+
+@pytest.mark.parametrize("vendor", ["intel", "amd"])
+@pytest.mark.parametrize("nxe", [False, True])
+def test_every_bit_of_every_entry(vendor: str, nxe: bool) -> None:
+    """Each bit set alone in an otherwise usable entry, at every level and size, by every MAXPHYADDR."""
+    reserved = 0
+    m = Machine(16 << 12)
+    for levels in (4, 5):
+        for gbpages in (False, True):
+            state = spec.State(cr3=ROOT << 12, cr4=0x20 | (levels == 5) << 12, vendor=vendor, gbpages=gbpages)
+            state.efer = 0x500 | nxe << 11
+            cpu = Cpu(m, **dataclasses.asdict(state))
+            cases = [(level, False) for level in range(1, levels + 1)] + [(2, True), (3, True)]
+            for level, large in cases:
+                mem = bytearray(16 << 12)
+                for k in range(1, levels + 1):
+                    at = (ROOT + levels - k) << 12
+                    mem[at : at + 8] = pte.encode(ROOT + levels - k + 1, GOOD).to_bytes(8, "little")
+                at = (ROOT + levels - level) << 12
+                base = GOOD | pte.PS if large else pte.encode(ROOT + levels - level + 1, GOOD)
+                for n in range(64):
+                    entry = base ^ (1 << n)
+                    mem[at : at + 8] = entry.to_bytes(8, "little")
+                    m.write(0, mem)
+                    for maxphyaddr in range(36, 53):
+                        state.maxphyaddr = cpu.maxphyaddr = maxphyaddr
+                        want = spec.walk(mem, state, 0, "write", True)
+                        if want.fault == "outside":
+                            continue
+                        got = cpu.walk(0, "write")
+                        assert (got.fault, got.error_code, got.pa) == (want.fault, want.code, want.pa), (
+                            level,
+                            n,
+                            maxphyaddr,
+                        )
+                        reserved += bool((want.code or 0) & 8)
+    assert reserved > 1000
+
+
+def test_rights_of_all_combinations() -> None:
+    """U/S, R/W and XD of leaf and upper entry, key, access, and every control bit that judges them: 98,304 cases."""
+    m = Machine(16 << 12)
+    mem = bytearray(16 << 12)
+    for frame in (1, 2, 3, 4):
+        mem[frame << 12 : (frame << 12) + 8] = pte.encode(frame + 1, GOOD).to_bytes(8, "little")
+    cpu = Cpu(m)
+    count = 0
+    for rights in range(64):
+        upper = (rights & 1) * pte.US | (rights >> 1 & 1) * pte.RW | (rights >> 2 & 1) * pte.NX | pte.P
+        leaf = (rights >> 3 & 1) * pte.US | (rights >> 4 & 1) * pte.RW | (rights >> 5 & 1) * pte.NX | pte.P
+        mem[2 << 12 : (2 << 12) + 8] = pte.encode(3, upper).to_bytes(8, "little")
+        mem[4 << 12 : (4 << 12) + 8] = (pte.encode(5, leaf) | (1 << pte.PKEY_SHIFT)).to_bytes(8, "little")
+        m.write(0, mem)
+        for control in range(256):
+            state = spec.State(
+                cr0=0x80000001 | (control & 1) << 16,
+                cr3=0x1000,
+                cr4=0x20
+                | (control >> 1 & 1) << 20
+                | (control >> 2 & 1) << 21
+                | (control >> 3 & 1) << 22
+                | (control >> 4 & 1) << 24,
+                pkru=(control >> 5 & 3) << 2,
+                pkrs=(control >> 5 & 3) << 2,
+                ac=bool(control >> 7),
+            )
+            cpu.cr3, cpu.cr4, cpu.cr0, cpu.pkru, cpu.pkrs, cpu.ac = (
+                state.cr3,
+                state.cr4,
+                state.cr0,
+                state.pkru,
+                state.pkrs,
+                state.ac,
+            )
+            for access in ("read", "write", "execute"):
+                for user, implicit in ((True, False), (False, False)) if control % 2 else ((False, True), (True, True)):
+                    want = spec.walk(mem, state, 0, access, user, implicit)
+                    got = cpu.walk(0, access, user, implicit)
+                    assert got.error_code == want.code and got.pa == want.pa, (rights, control, access, user, implicit)
+                    count += 1
+    assert count == 64 * 256 * 3 * 2
