@@ -144,7 +144,8 @@ def check_walk(state: Any, mem: bytearray, va: int, access: str, user: bool, imp
 @settings(max_examples=300, deadline=None)
 @given(worlds(), st.sampled_from(["read", "write", "execute"]), st.booleans(), st.booleans())
 def test_a_walk_is_what_the_manual_says(world: Any, access: str, user: bool, implicit: bool) -> None:
-    check_walk(*world, access, user, implicit)
+    state, mem, va = world
+    check_walk(state, mem, va, access, user, implicit)
 
 
 @settings(max_examples=300, deadline=None)
