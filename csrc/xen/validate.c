@@ -20,6 +20,35 @@ static void count_entries(struct xm_domain *d, int fresh_table)
 		XM_PUT(d->xen->machine, d->counters.tables_validated, d->counters.tables_validated + 1);
 }
 
+/* The first present entry at slot i or above, 512 if there is none.  Most slots of most tables are empty, so a line of
+ * eight is looked at in one go. */
+static inline unsigned next_present(const uint64_t *words, unsigned i)
+{
+	for (; i < 512; i++) {
+		const uint64_t *w = words + i;
+
+		if (!(i & 7) && !((w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7]) & XM_PTE_P))
+			i += 7;
+		else if (*w & XM_PTE_P)
+			break;
+	}
+	return i;
+}
+
+/* The last present entry below slot `end`, 512 if there is none. */
+static inline unsigned previous_present(const uint64_t *words, unsigned end)
+{
+	for (unsigned i = end; i-- > 0;) {
+		const uint64_t *w = words + (i & ~7U);
+
+		if ((i & 7) == 7 && !((w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7]) & XM_PTE_P))
+			i -= 7;
+		else if (words[i] & XM_PTE_P)
+			return i;
+	}
+	return 512;
+}
+
 static void store(struct xm_xen *x, uint64_t mfn, unsigned slot, uint64_t old, uint64_t entry)
 {
 	if (entry != old)
@@ -30,13 +59,9 @@ static int promote_l1(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, unsig
 {
 	const uint64_t *words = xm_words(x->machine, mfn);
 
-	for (unsigned i = 0; i < 512; i++) {
+	for (unsigned i = next_present(words, 0); i < 512; i = next_present(words, i + 1)) {
 		uint64_t entry = words[i], flip;
-		int reason;
-
-		if (!(entry & XM_PTE_P))
-			continue;
-		reason = xm_get_page_from_l1e(x, d, d->domid, entry, &flip);
+		int reason = xm_get_page_from_l1e(x, d, d->domid, entry, &flip);
 		if (reason) {
 			*slot_ret = i;
 			for (unsigned j = 0; j < i && !xm_mutant(x, XM_MUT_NO_ROLLBACK_L1_PROMOTE); j++)
@@ -53,8 +78,8 @@ static void drop_entries(struct xm_xen *x, uint64_t mfn, unsigned level, unsigne
 {
 	const uint64_t *words = xm_words(x->machine, mfn);
 
-	for (unsigned i = end; i-- > 0;)
-		if ((words[i] & XM_PTE_P) && (level < 4 || xm_is_guest_l4_slot(x, i)))
+	for (unsigned i = previous_present(words, end); i < 512; i = previous_present(words, i))
+		if (level < 4 || xm_is_guest_l4_slot(x, i))
 			xm_put_page_from_lne(x, mfn, level, words[i]);
 }
 
@@ -63,11 +88,11 @@ static int promote_upper(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, un
 	const uint64_t *words = xm_words(x->machine, mfn);
 
 	XM_PUT(x->machine, x->frame[mfn].linear_pt_count, 0);
-	for (unsigned i = 0; i < 512; i++) {
+	for (unsigned i = next_present(words, 0); i < 512; i = next_present(words, i + 1)) {
 		uint64_t entry = words[i];
 		int reason;
 
-		if (!(entry & XM_PTE_P) || (level == 4 && !xm_is_guest_l4_slot(x, i)))
+		if (level == 4 && !xm_is_guest_l4_slot(x, i))
 			continue;
 		reason = xm_get_page_from_lne(x, d, mfn, level, i, entry);
 		if (reason) {
@@ -127,6 +152,6 @@ void xm_demote(struct xm_xen *x, uint64_t mfn, unsigned type)
 		drop_entries(x, mfn, type, 512);
 		return;
 	}
-	for (unsigned i = 0; i < 512; i++)
+	for (unsigned i = next_present(words, 0); i < 512; i = next_present(words, i + 1))
 		xm_put_page_from_l1e(x, words[i]);
 }
