@@ -1,6 +1,8 @@
 """Build of the C core: the one header becomes cffi's declarations by deleting lines, never by writing them twice."""
 
+import keyword
 import re
+import sys
 from pathlib import Path
 
 import cffi
@@ -19,8 +21,49 @@ def declarations(header: str) -> str:
     return "\n".join(line for line in lines if not line.lstrip().startswith("#") or INTEGER.match(line))
 
 
+def stub(cdef: str) -> str:
+    """The text of _core.pyi: through it mypy finds a C function or constant that is misspelt, or given too little.
+
+    An integer is an int; a pointer or a structure is Any, because cffi takes many Python objects for one.
+    """
+    from pycparser import CParser, c_ast
+
+    def python_type(node: c_ast.Node) -> str:
+        inner = getattr(node, "type", None)
+        if not isinstance(node, c_ast.TypeDecl) or isinstance(inner, c_ast.Struct):
+            return "Any"
+        return "None" if getattr(inner, "names", None) == ["void"] else "int"
+
+    constants = re.findall(r"^#define (\w+)", cdef, flags=re.M)
+    functions = []
+    sizes = "".join(f"typedef int {name};" for name in sorted(set(re.findall(r"\bu?int\d+_t\b|\bsize_t\b", cdef))))
+    for node in CParser().parse(sizes + re.sub(r"^#.*$", "", cdef, flags=re.M)).ext:
+        if isinstance(node.type, c_ast.Enum) and node.type.values:
+            constants += [e.name for e in node.type.values.enumerators]
+        elif isinstance(node.type, c_ast.FuncDecl):
+            found = [(p.name, python_type(p.type)) for p in node.type.args.params]
+            names = [f"{n}_: {t}" if keyword.iskeyword(n) else f"{n}: {t}" for n, t in found if t != "None"]
+            arguments = ", ".join(["self", *names, "/"])
+            functions.append(f"    def {node.name}({arguments}) -> {python_type(node.type.type)}: ...")
+    return "\n".join(
+        [
+            "# Made from csrc/xenmmu.h by `python setup_cffi.py --pyi`; not edited by hand.",
+            "from typing import Any",
+            "",
+            "class _Lib:",
+            *(f"    {name}: int" for name in constants),
+            *functions,
+            "",
+            "ffi: Any",
+            "lib: _Lib",
+            "",
+        ]
+    )
+
+
 ffibuilder = cffi.FFI()
-ffibuilder.cdef(declarations(HEADER.read_text(encoding="utf-8")))
+CDEF = declarations(HEADER.read_text(encoding="utf-8"))
+ffibuilder.cdef(CDEF)
 ffibuilder.set_source(
     "xenmmu._core",
     '#include "xenmmu.h"',
@@ -31,4 +74,7 @@ ffibuilder.set_source(
 )
 
 if __name__ == "__main__":
-    ffibuilder.compile(verbose=True)
+    if sys.argv[1:] == ["--pyi"]:
+        (ROOT / "xenmmu" / "_core.pyi").write_text(stub(CDEF), encoding="utf-8")
+    else:
+        ffibuilder.compile(verbose=True)

@@ -37,7 +37,7 @@ ADDR: int = lib.XM_PTE_ADDR
 #: Bits 9, 10 and 11, which the processor ignores.
 AVL: int = 0xE00
 #: Xen's mark in a level-1 entry that the guest kernel wrote without US.
-GUEST_KERNEL: int = lib.XM_PTE_GUEST_KERNEL
+GUEST_KERNEL: int = 1 << 52
 #: The protection key of a leaf, bits 62:59: ``key << PKEY_SHIFT``.
 PKEY_SHIFT: int = 59
 PKEY: int = 15 << PKEY_SHIFT
