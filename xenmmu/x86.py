@@ -66,6 +66,7 @@ _FETCH_SUPERVISOR = _ACCESS["execute", False, False]
 _xm_walk, _xm_cpu_load, _xm_cpu_store = lib.xm_walk, lib.xm_cpu_load, lib.xm_cpu_store
 _WALK_HEAD = ffi.offsetof("struct xm_walk", "steps")
 _CHUNK = 256
+_LARGEST = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
 
 
 class Step(NamedTuple):
@@ -162,8 +163,8 @@ class Cpu:
 
     Every parameter is an attribute too and is checked when set as the processor checks it: GeneralProtection where MOV
     to the register would fault or leave 64-bit mode.  `cr4` with ``CR4_LA57`` is a choice of the constructor, for
-    the bit cannot change while paging is on.  `maxphyaddr` (36 to 52), `vendor` ("intel", "amd") and `gbpages` are what CPUID
-    says: BadArgument for another value.  Registers read back as written, but for CR3 bit 63 and EFER.LMA.
+    the bit cannot change while paging is on.  `maxphyaddr` (36 to 52), `vendor` ("intel", "amd") and `gbpages` are
+    what CPUID says: BadArgument for another value.  Registers read back as written, but for CR3 bit 63 and EFER.LMA.
 
     A and D are set by accesses that succeed, in no entry by one that faults (SDM 4.8 leaves the entries above a fault
     open).  A walk that leaves machine memory raises OutOfRange.
@@ -402,10 +403,11 @@ class Cpu:
 
     def _outside_text(self, va: int) -> str:
         found = self._walk
+        if found.page_size:
+            return f"the page of {va:#x} at {found.pa - found.pa % 4096:#x} lies outside machine memory"
         above = found.steps[found.nsteps - 1].entry & pte.ADDR if found.nsteps else self.cr3 & pte.ADDR
-        level = found.top_level - found.nsteps
-        where = f"{_LEVEL_NAMES[level]} of {va:#x} in the table at {above:#x}" if level else f"page of {va:#x}"
-        return f"the {where} lies outside machine memory"
+        name = _LEVEL_NAMES[found.top_level - found.nsteps]
+        return f"the {name} of {va:#x} in the table at {above:#x} lies outside machine memory"
 
     def _outside(self, va: int) -> None:
         raise OutOfRange(self._outside_text(va))
@@ -432,10 +434,10 @@ class Cpu:
         """Translate a buffer of addresses in one call; changes nothing.
 
         `vas` is any contiguous one-dimensional buffer of unsigned 64-bit items: a numpy uint64 array, ``array("Q")``, a
-        memoryview.  It is read in place.  Returns ``(pas, error_codes)``, numpy arrays (uint64, int32) for a numpy array and
-        ``array("Q")``, ``array("i")`` otherwise: where the access is allowed the address and -1, where it faults 0 and
-        the error code (0 too for an address that is not canonical, the code of its #GP).  Raises BadArgument for
-        another buffer and OutOfRange when a walk leaves machine memory.
+        memoryview.  It is read in place.  Returns ``(pas, error_codes)``: numpy arrays (uint64, int32) for a numpy
+        array, ``array("Q")`` and ``array("i")`` otherwise.  Where the access is allowed they are the address and
+        -1, where it faults 0 and the error code (0 too for an address that is not canonical, the code of its #GP).
+        Raises BadArgument for another buffer and OutOfRange when a walk leaves machine memory.
         """
         try:
             acc = _ACCESS[access, user, False]
@@ -494,12 +496,12 @@ class Cpu:
         """
         found = self._walk
         try:
-            if value >> (8 * size):
+            if not 0 <= value <= _LARGEST[size]:
                 raise BadArgument(f"{value:#x} does not fit in {size} bytes")
             status = _xm_cpu_store(
                 self._c, va, size, _WRITE_USER if user else _WRITE_SUPERVISOR, value, self._cr2, found
             )
-        except (OverflowError, TypeError, ArithmeticError):
+        except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"store({va!r}, {value!r}, {size!r}): not an address, a value and a size") from None
         if status or found.fault:
             self._refuse(status, f"store({va:#x}, {value:#x}, {size})")
@@ -531,8 +533,8 @@ class Cpu:
     def mappings(self, start: int = 0, end: int | None = None) -> Iterator[Mapping]:
         """Yield the leaves that overlap ``[start, end)``, in address order; `end` None is the end of the address space.
 
-        Neighbours are not merged.  Entries that no access can use (a reserved bit set) are skipped.  The tables are read as
-        the iteration goes on.  Raises OutOfRange where a table lies outside machine memory.
+        Neighbours are not merged.  Entries that no access can use (a reserved bit set) are skipped.  The tables are
+        read as the iteration goes on.  Raises OutOfRange where a table lies outside machine memory.
         """
         stop = 1 << 64 if end is None else end
         if (
@@ -576,7 +578,7 @@ class Cpu:
             yield Range(va, pa, length, flags)
 
 
-# ---- recursive slots ---------------------------------------------------------------------------------------------------
+# ---- recursive slots -----------------------------------------------------------------------------------------------
 
 
 def _slots(slot: int, inner: int | None, levels: int) -> tuple[int, int]:
@@ -592,8 +594,8 @@ def _slots(slot: int, inner: int | None, levels: int) -> tuple[int, int]:
 def slot_base(slot: int, level: int = 1, levels: int = 4, inner: int | None = None) -> int:
     """Return the linear address where the entries of `level` begin, seen through recursive slot `slot`.
 
-    A root that holds its own frame in slot `inner` shows every table of its address space as data.  `inner` None is the plain
-    recursive slot; otherwise `slot` is the slot of another root that holds this root's frame (an alternate slot).
+    A root that holds its own frame in slot `inner` shows every table of its address space as data.  `inner` None is the
+    plain recursive slot; otherwise `slot` is the slot of another root that holds this root's frame (an alternate slot).
     Level 1 is the leaf table.  Raises BadArgument for a slot, level or number of levels that does not exist.
     """
     return slot_entry_va(slot, 0, level, levels, inner)
@@ -614,8 +616,9 @@ def slot_entry_va(slot: int, va: int, level: int = 1, levels: int = 4, inner: in
 def slot_target(slot: int, entry_va: int, levels: int = 4, inner: int | None = None) -> tuple[int, int]:
     """Return ``(level, va)``: which entry lies at `entry_va`, as its level and the first address it serves.
 
-    The inverse of `slot_entry_va`.  Where an address can be read as entries of several levels, a table higher up shown
-    through the window is a higher level.  Raises BadArgument for an address outside the window.
+    The inverse of `slot_entry_va`.  An entry that serves an address of the window itself is also the entry, one level
+    up, of what that address shows; the highest level is returned.  Raises BadArgument for an address outside the
+    window.
     """
     outer, inside = _slots(slot, inner, levels)
     level, va = ffi.new("unsigned *"), ffi.new("uint64_t *")

@@ -60,12 +60,12 @@ void xm_cpu_free(struct xm_cpu *cpu)
 
 /* [SDM 2.5] Bits that software can set; the rest are reserved, or belong to features that change what a linear address
  * is (LAM) and that this processor does not have. */
-#define CR4_DEFINED	 0x3f77fffULL
-#define EFER_DEFINED	 (1ULL | XM_EFER_LME | XM_EFER_LMA | XM_EFER_NXE)
+#define CR4_DEFINED 0x3f77fffULL
+#define EFER_DEFINED (1ULL | XM_EFER_LME | XM_EFER_LMA | XM_EFER_NXE)
 #define EFER_DEFINED_AMD (EFER_DEFINED | 0x26d000ULL) /* SVME, FFXSR, TCE, MCOMMIT, INTWB, AIBRSE [APM vol. 2, 3.1.7] */
 
-#define CR0_NW	     0x20000000ULL
-#define CR0_CD	     0x40000000ULL
+#define CR0_NW 0x20000000ULL
+#define CR0_CD 0x40000000ULL
 #define CR3_NO_FLUSH 0x8000000000000000ULL
 
 static int set_cr0(struct xm_cpu *cpu, uint64_t value)

@@ -42,7 +42,7 @@ static int emit(struct xm_mapping *ret, const struct path *p, unsigned level, un
 	ret->pa = entry & XM_PTE_ADDR & ~(size - 1);
 	ret->size = size;
 	ret->flags =
-	    (p->all[level] & entry & (XM_PTE_P | XM_PTE_RW | XM_PTE_US)) | ((p->any[level] | entry) & XM_PTE_NX);
+		(p->all[level] & entry & (XM_PTE_P | XM_PTE_RW | XM_PTE_US)) | ((p->any[level] | entry) & XM_PTE_NX);
 	return 1;
 }
 

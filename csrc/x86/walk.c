@@ -16,19 +16,19 @@
 const char *xm_stop_text(int stop)
 {
 	static const char *const text[] = {
-	    [XM_STOP_NONE] = "allowed",
-	    [XM_STOP_NOT_CANONICAL] = "the address is not canonical",
-	    [XM_STOP_NOT_PRESENT] = "the entry is not present (P=0)",
-	    [XM_STOP_RESERVED_BIT] = "a reserved bit of the entry is set",
-	    [XM_STOP_USER_TO_SUPERVISOR] = "user access to a supervisor page (U/S=0)",
-	    [XM_STOP_WRITE_TO_READ_ONLY] = "write to a read-only page (R/W=0)",
-	    [XM_STOP_EXECUTE_DISABLED] = "fetch from an execute-disabled page (XD=1)",
-	    [XM_STOP_SMEP] = "supervisor fetch from a user page (CR4.SMEP)",
-	    [XM_STOP_SMAP] = "supervisor data access to a user page (CR4.SMAP)",
-	    [XM_STOP_PROTECTION_KEY] = "the protection key denies the access",
-	    [XM_STOP_SHADOW_STACK] = "not a shadow-stack page for this access",
-	    [XM_STOP_OUTSIDE_MACHINE] = "the frame lies outside machine memory",
-	    [XM_STOP_NOT_MODELLED] = "shadow-stack accesses are not modelled",
+		[XM_STOP_NONE] = "allowed",
+		[XM_STOP_NOT_CANONICAL] = "the address is not canonical",
+		[XM_STOP_NOT_PRESENT] = "the entry is not present (P=0)",
+		[XM_STOP_RESERVED_BIT] = "a reserved bit of the entry is set",
+		[XM_STOP_USER_TO_SUPERVISOR] = "user access to a supervisor page (U/S=0)",
+		[XM_STOP_WRITE_TO_READ_ONLY] = "write to a read-only page (R/W=0)",
+		[XM_STOP_EXECUTE_DISABLED] = "fetch from an execute-disabled page (XD=1)",
+		[XM_STOP_SMEP] = "supervisor fetch from a user page (CR4.SMEP)",
+		[XM_STOP_SMAP] = "supervisor data access to a user page (CR4.SMAP)",
+		[XM_STOP_PROTECTION_KEY] = "the protection key denies the access",
+		[XM_STOP_SHADOW_STACK] = "not a shadow-stack page for this access",
+		[XM_STOP_OUTSIDE_MACHINE] = "the frame lies outside machine memory",
+		[XM_STOP_NOT_MODELLED] = "shadow-stack accesses are not modelled",
 	};
 
 	return stop >= 0 && stop < (int)(sizeof(text) / sizeof(text[0])) ? text[stop] : "unknown rule";

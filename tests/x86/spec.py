@@ -1,8 +1,8 @@
 """What the manuals say of a memory access under IA-32e paging, as flat as it can be said.
 
 Written from SDM vol. 3A (4.5 entries, 4.6 rights, 4.7 error codes, 4.8 accessed and dirty) and APM vol. 2 chapter 5,
-without looking at the emulator.  Memory is a bytearray, everything else is arguments and results; nothing is cached and nothing is
-fast.  Where the manuals leave a choice, the choice made is marked CHOICE.
+without looking at the emulator.  Memory is a bytearray, everything else is arguments and results; nothing is cached and
+nothing is fast.  Where the manuals leave a choice, the choice made is marked CHOICE.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ def access(
 ) -> tuple[str | None, int, int]:
     """A load, store or fetch of `size` bytes: (fault, CR2 or 0, error code), or (None, value loaded, 0).
 
-    CHOICE: the lower page of an access that straddles two is translated first, with its A and D; CR2 is the first byte in
-    the page that faulted; canonical form of the whole is checked before either.
+    CHOICE: the lower page of an access that straddles two is translated first, with its A and D; CR2 is the first byte
+    in the page that faulted; canonical form of the whole is checked before either.
     """
     parts = [(va + i) % (1 << 64) for i in range(size)]
     if not all(canonical(s, part) for part in parts):
