@@ -1,0 +1,46 @@
+"""What the documents show is what happens: their examples run, and the commands and files they name exist."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "tests" / "README.md"])
+
+
+def run_examples(text: str, name: str) -> doctest.TestResults:
+    """Run the blocks marked pycon in order, each going on where the one before stopped."""
+    runner, names = doctest.DocTestRunner(verbose=False), {}
+    for block in re.finditer(r"^```pycon\n(.*?)^```$", text, flags=re.M | re.S):
+        line = text.count("\n", 0, block.start()) + 1
+        test = doctest.DocTestParser().get_doctest(block.group(1), names, name, name, line)
+        runner.run(test, clear_globs=False)
+        names = test.globs
+    return runner.summarize(verbose=False)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_examples_of_a_document_run(document: Path) -> None:
+    assert run_examples(document.read_text(encoding="utf-8"), document.name).failed == 0
+
+
+def test_the_readme_has_examples_and_a_wrong_one_is_found() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert run_examples(readme, "README.md").attempted > 10
+    assert run_examples("```pycon\n>>> x = 1\n```\n\n```pycon\n>>> x\n2\n```\n", "wrong").failed == 1
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_make_targets_that_a_document_names_exist(document: Path) -> None:
+    named = set(re.findall(r"(?:`|^|\s)make ([a-z]+)", document.read_text(encoding="utf-8"), flags=re.M))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    assert {name for name in named if f"make {name}" in _commands(document)} <= targets
+
+
+def _commands(document: Path) -> str:
+    """The parts of a document that are typed as commands: code spans and code blocks."""
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", document.read_text(encoding="utf-8"), flags=re.S))
