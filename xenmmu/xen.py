@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import functools
 import operator
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain
 from typing import Any, NamedTuple, NoReturn
 
 from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, fail
 from xenmmu.machine import Machine
+from xenmmu.x86 import _FAULTS, Walk, _access
 
 DOMID_SELF: int = lib.XM_DOMID_SELF
 DOMID_IO: int = lib.XM_DOMID_IO
@@ -87,7 +86,7 @@ def _names(enum: str, prefix: str, last: str) -> dict[str, int]:
     return {name.removeprefix(prefix).lower(): value for value, name in elements.items() if name != last}
 
 
-_MUTANTS = _names("xm_mutant", "XM_MUT_", "XM_MUT_KINDS")
+_MUTANTS = dict(sorted(_names("xm_mutant", "XM_MUT_", "XM_MUT_KINDS").items(), key=operator.itemgetter(1)))
 
 
 class Reason(IntEnum):
@@ -387,7 +386,7 @@ class Domain:
     memory in the host's: they are always readable, so that the refusals of a bad guest address cannot occur.
     """
 
-    __slots__ = ("__weakref__", "_c", "_fault", "_hv", "_mfns", "_result")
+    __slots__ = ("__weakref__", "_c", "_fault", "_hv", "_mfns", "_result", "_walk")
 
     def __init__(self, hypervisor: Hypervisor, c: Any) -> None:
         # The C domain lives as long as its hypervisor.
@@ -395,6 +394,7 @@ class Domain:
         self._c = c
         self._result: Any = ffi.new("struct xm_result *")
         self._fault: Any = ffi.new("struct xm_guest_fault *")
+        self._walk: Any = ffi.new("struct xm_walk *")
         self._mfns: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
@@ -473,10 +473,10 @@ class Domain:
     def mmu_update(self, reqs: Any, foreigndom: int = DOMID_SELF, *, count: int | None = None, done: int = 0) -> Result:
         """HYPERVISOR_mmu_update: requests in order, stopping at the first refused one; earlier ones stay applied.
 
-        `reqs` is a sequence of (ptr, val), or a contiguous buffer of 64-bit unsigned items, ptr and val in turn (an
-        ``array("Q")``, a numpy uint64 array of shape (n, 2), or one with the two fields), which is not copied.  ptr is
-        the machine address of an entry with an ``MMU_*`` command in its low bits.  The upper 16 bits of `foreigndom`,
-        less one, name the owner of the tables when they are not zero.
+        `reqs` is a list or tuple of (ptr, val), or a contiguous buffer of 64-bit unsigned items, ptr and val in turn
+        (an ``array("Q")``, a numpy uint64 array of shape (n, 2), or one with the two fields), which is not copied.
+        ptr is the machine address of an entry with an ``MMU_*`` command in its low bits.  The upper 16 bits of
+        `foreigndom`, less one, name the owner of the tables when they are not zero.
 
         `count` is Xen's own argument where it is not the number of requests: with bit 31 the call goes on from `done`
         completed requests, and ``mmu_update(None, value, count=MMU_UPDATE_PREEMPTED)`` returns `value` as ``rc``.
@@ -581,9 +581,30 @@ class Domain:
             raise OutOfRange(f"access at {va:#x}: an entry or the data lies outside machine memory")
         raise GeneralProtection(f"access at {va:#x}: the address is not canonical")
 
-    def walk(self, va: int, access: str = "read") -> Any:
-        """Walk as an access of the current mode would, from the current root, changing nothing."""
-        raise NotImplementedError("Domain.walk() waits for the x86 floor's Walk")
+    def walk(self, va: int, access: str = "read") -> Walk:
+        """Walk the tables of the current mode's root for an access ("read", "write", "execute"); changes nothing.
+
+        The result is the processor's, before Xen handles the fault: both modes run in ring 3, so U is set in every
+        error code.  Raises BadArgument for another address or access, OutOfRange when an entry lies outside machine
+        memory, NotImplementedError for shadow-stack accesses.
+        """
+        found = self._walk
+        try:
+            status = lib.xm_guest_walk(self._c, va, _access(access, True), found)
+        except (OverflowError, TypeError) as error:
+            _bad(f"walk({va!r})", error)
+        if status:
+            fail(status, f"walk({va:#x})")
+        if found.fault == lib.XM_FAULT_BUS:
+            raise OutOfRange(f"walk({va:#x}): an entry lies outside machine memory")
+        w = Walk()
+        w.va = va
+        w.page_size = found.page_size
+        w.fault = _FAULTS[found.fault]
+        w.pa, w.error_code = (None, found.error_code) if w.fault else (found.pa, None)
+        w._stop = found.stop
+        w._steps = ffi.buffer(found)[:]
+        return w
 
     def load(self, va: int, size: int = 8) -> int:
         """Load 1, 2, 4 or 8 bytes, little-endian, in the current mode.
@@ -633,32 +654,36 @@ class Domain:
             self._faulted(va)
 
 
+_REQUESTS = ffi.typeof("struct xm_mmu_update[]")
+
+
 def _requests(reqs: Any) -> tuple[Any, int]:
     """Requests of mmu_update as the C core takes them, and their number."""
+    if isinstance(reqs, (list, tuple)):
+        try:
+            # cffi would fill up a short pair with zeros.
+            if reqs and set(map(len, reqs)) != {2}:
+                raise BadArgument("mmu_update(): a request is not a pair (ptr, val)")
+            return ffi.new(_REQUESTS, reqs), len(reqs)
+        except (TypeError, KeyError, OverflowError) as error:
+            _bad("mmu_update(): requests are not pairs of 64-bit numbers", error)
     try:
         view = memoryview(reqs)
-    except TypeError:
-        try:
-            if len(reqs) and set(map(len, reqs)) != {2}:
-                raise BadArgument("mmu_update(): a request is not a pair (ptr, val)")
-            view = memoryview(array("Q", chain.from_iterable(reqs)))
-        except (TypeError, OverflowError) as error:
-            _bad("mmu_update(): requests are not pairs of 64-bit numbers", error)
+    except (TypeError, ValueError, BufferError) as error:
+        _bad("mmu_update(): requests are neither a list or tuple nor a buffer", error)
     if view.format in _PAIR_FORMATS:
         pairs = True
     elif view.itemsize == 8 and view.format in _WORD_FORMATS:
-        pairs = (
-            len(view) % 2 == 0 if view.ndim == 1 else view.ndim == 2 and view.shape is not None and view.shape[1] == 2
-        )
+        pairs = len(view) % 2 == 0 if view.ndim == 1 else view.ndim == 2 and view.nbytes == len(view) * 16
     else:
         pairs = False
     if not pairs or not view.c_contiguous:
         raise BadArgument(
             f"mmu_update(): a buffer of format {view.format!r}, shape {view.shape}, is not contiguous pairs of uint64"
         )
-    requests = ffi.from_buffer("struct xm_mmu_update[]", view)
+    requests = ffi.from_buffer(_REQUESTS, view)
     if int(ffi.cast("uintptr_t", requests)) % 8:
-        requests = ffi.from_buffer("struct xm_mmu_update[]", bytearray(view))
+        requests = ffi.from_buffer(_REQUESTS, bytearray(view))
     return requests, len(requests)
 
 
