@@ -459,6 +459,8 @@ class Cpu:
             pas, codes = array("Q", bytes(8 * n)), array("i", bytes(4 * n))
         if n:
             source = ffi.from_buffer("uint64_t[]", view)
+            if int(ffi.cast("uintptr_t", source)) % 8:
+                raise BadArgument("the buffer of addresses is not aligned to 8 bytes")
             done = lib.xm_translate(
                 self._c,
                 source,
@@ -555,9 +557,8 @@ class Cpu:
             n = lib.xm_mappings(self._c, cursor, leaves, _CHUNK)
             if n < 0:
                 fail(n, f"a table that serves {cursor.next:#x}")
-            found = words[: 4 * n].tolist()
-            for i in range(0, 4 * n, 4):
-                yield Mapping._make(found[i : i + 4])
+            fields = iter(words[: 4 * n].tolist())
+            yield from map(Mapping._make, zip(fields, fields, fields, fields, strict=True))
 
     def ranges(self, start: int = 0, end: int | None = None) -> Iterator[Range]:
         """Yield the leaves of `mappings` with contiguous neighbours of equal flags merged."""
@@ -606,10 +607,10 @@ def slot_entry_va(slot: int, va: int, level: int = 1, levels: int = 4, inner: in
     outer, inside = _slots(slot, inner, levels)
     if not isinstance(level, int) or not 1 <= level <= levels:
         raise BadArgument(f"level {level!r} is not 1 to {levels}")
-    try:
-        at: int = lib.xm_slot_entry_va(outer, inside, level, levels, va)
-    except (OverflowError, TypeError):
-        raise _bad_address(va) from None
+    top = 11 + 9 * levels
+    if not isinstance(va, int) or not 0 <= va < 1 << 64 or va >> top not in (0, (1 << (64 - top)) - 1):
+        raise BadArgument(f"{va!r} is not a canonical address of {levels} levels")
+    at: int = lib.xm_slot_entry_va(outer, inside, level, levels, va)
     return at
 
 

@@ -169,6 +169,7 @@ def test_dependencies_between_registers() -> None:
         lambda c: c.translate(array("q", [0])),
         lambda c: c.translate(array("d", [0])),
         lambda c: c.translate(memoryview(array("Q", range(8)))[::2]),
+        lambda c: c.translate(memoryview(bytearray(17))[1:].cast("Q")),
         lambda c: c.translate(array("Q", [0]), "x"),
         lambda c: c.mappings(-1),
         lambda c: c.mappings(0, 1 << 65),
@@ -245,6 +246,17 @@ def test_an_access_that_reaches_the_hole_is_gp_before_anything_else() -> None:
         cpu.load(0x7FFFFFFFFFFF, 1)
 
 
+def test_a_stack_access_that_is_not_canonical_is_ss() -> None:
+    cpu = world()
+    found, value, cr2 = ffi.new("struct xm_walk *"), ffi.new("uint64_t *"), ffi.new("uint64_t *")
+    lib.xm_walk(cpu._c, 1 << 47, lib.XM_ACC_STACK, found)
+    assert (found.fault, found.stop) == (lib.XM_FAULT_SS, lib.XM_STOP_NOT_CANONICAL)
+    assert lib.xm_cpu_load(cpu._c, (1 << 47) - 1, 2, lib.XM_ACC_STACK, value, cr2, found) == 0
+    assert found.fault == lib.XM_FAULT_SS
+    lib.xm_walk(cpu._c, 0, lib.XM_ACC_STACK, found)
+    assert (found.fault, found.pa) == (0, 0x5000)
+
+
 def test_outside_machine_memory_is_an_error_and_never_zeros() -> None:
     cpu = world()
     m = cpu.machine
@@ -280,7 +292,7 @@ def test_outside_machine_memory_is_an_error_and_never_zeros() -> None:
 def test_buffers_of_the_batch() -> None:
     cpu = world()
     vas = array("Q", [0x10, 0x9000, 1 << 47, 0x7FF8])
-    for buffer in (vas, memoryview(vas), memoryview(vas).toreadonly(), (ffi.typeof("uint64_t[4]"), vas)[1]):
+    for buffer in (vas, memoryview(vas), memoryview(vas).toreadonly()):
         pas, codes = cpu.translate(buffer, "write")
         assert isinstance(pas, array) and pas.typecode == "Q" and isinstance(codes, array) and codes.itemsize == 4
         assert list(pas) == [0x5010, 0, 0, 0xCFF8]

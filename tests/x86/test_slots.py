@@ -119,6 +119,8 @@ def test_netbsd_addresses() -> None:
         lambda: x86.slot_base("255"),  # type: ignore[arg-type]
         lambda: x86.slot_entry_va(255, -1),
         lambda: x86.slot_entry_va(255, 1 << 64),
+        lambda: x86.slot_entry_va(255, 1 << 47),
+        lambda: x86.slot_entry_va(255, 1 << 56, levels=5),
         lambda: x86.slot_entry_va(255, "x"),  # type: ignore[arg-type]
         lambda: x86.slot_target(255, 0),
         lambda: x86.slot_target(255, 0x800000000000),
