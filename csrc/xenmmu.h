@@ -600,6 +600,18 @@ enum xm_design {
 	XM_DESIGN_KINDS,
 };
 
+/* Bits of an entry by NetBSD's names (amd64/include/pte.h); u and U, user and used, differ in case only. */
+#define XM_PG_V 0x1
+#define XM_PG_RW 0x2
+#define XM_PG_u 0x4
+#define XM_PG_U 0x20
+#define XM_PG_M 0x40
+#define XM_PG_PS 0x80
+#define XM_PG_G 0x100
+#define XM_PG_W 0x200
+#define XM_PG_FRAME 0xffffffffff000ULL
+
+/* The lower half of the L4 below the recursive slot is the user's; VM_MIN_KERNEL_ADDRESS is where L4_SLOT_KERN begins. */
 #define XM_L4_SLOT_PTE 255
 #define XM_L4_SLOT_APTE 510
 #define XM_L4_SLOT_KERN 320
