@@ -84,11 +84,50 @@ static void test_walk(void)
 	xm_machine_free(m);
 }
 
+/* The founding question in C: a user root that holds itself read-only, read and written from user mode. */
+static void test_xen(void)
+{
+	struct xm_xen_options options = {.pv_linear_pt = 1};
+	struct xm_machine *m = xm_machine_new(64 << 20);
+	struct xm_guest_fault fault;
+	struct xm_result result;
+	struct xm_domain *d;
+	struct xm_xen *x;
+	uint64_t l4, value, slot, va = xm_slot_entry_va(255, 255, 4, 4, 255ULL << 39);
+	struct xm_mmuext_op ops[2] = {{.cmd = XM_MMUEXT_PIN_L4_TABLE}, {.cmd = XM_MMUEXT_NEW_USER_BASEPTR}};
+	struct xm_mmu_update request;
+	int status = 0;
+
+	CHECK((x = xm_xen_new(m, &options, &status)));
+	CHECK(xm_checkpoint(m) == XM_OK);
+	CHECK((d = xm_domain_new(x, 256, XM_DOM_PRIVILEGED, &status)));
+	CHECK(xm_rollback(m) == XM_OK);
+	CHECK(!xm_domain_alive(d));
+	CHECK((d = xm_domain_new(x, 256, XM_DOM_PRIVILEGED, &status)));
+	CHECK(!xm_domain_new(x, 1ULL << 40, 0, &status) && status < 0);
+	l4 = xm_domain_mfn(d, 200);
+	slot = (l4 << 12) + 255 * 8;
+	CHECK(xm_write64(m, slot, l4 << 12 | XM_PTE_P | XM_PTE_US) == XM_OK);
+	ops[0].arg1 = ops[1].arg1 = l4;
+	CHECK(xm_mmuext_op(d, ops, 2, XM_DOMID_SELF, &result) == XM_OK && result.rc == 0);
+	request = (struct xm_mmu_update){slot, l4 << 12 | RIGHTS};
+	CHECK(xm_mmu_update(d, &request, 1, XM_DOMID_SELF, &result) == XM_OK);
+	CHECK(result.rc < 0 && result.reason == XM_R_LINEAR_WRITABLE);
+	CHECK(xm_enter_user(d) == XM_OK);
+	CHECK(xm_guest_load(d, va, 8, &value, &fault) == XM_OK && !fault.fault);
+	CHECK((value & XM_PTE_ADDR) == l4 << 12);
+	CHECK(xm_guest_store(d, va, 8, 0, &fault) == XM_OK && fault.fault == XM_FAULT_PF && fault.error_code == 7);
+	/* The floors above keep the memory alive, in whatever order they go. */
+	xm_machine_free(m);
+	xm_xen_free(x);
+}
+
 int main(void)
 {
 	test_memory();
 	test_journal();
 	test_walk();
+	test_xen();
 	puts("test_core: fine");
 	return 0;
 }
