@@ -182,7 +182,7 @@ struct xm_tlb;
 struct xm_cpu {
 	struct xm_machine *machine;
 	struct xm_cpu *home; /* itself if xm_cpu_new made it */
-	struct xm_tlb *tlb; /* NULL: every access walks */
+	struct xm_tlb *tlb;  /* NULL: every access walks */
 	uint64_t cr0;
 	uint64_t cr3;
 	uint64_t cr4;
@@ -460,10 +460,10 @@ enum xm_mutant {
 };
 
 struct xm_xen_options {
-	uint64_t mutants;      /* bit i: enum xm_mutant i */
-	uint8_t pv_linear_pt;  /* boot option pv-linear-pt */
-	uint8_t tlb;           /* model a TLB: translations stay until flushed */
-	uint8_t global_pages;  /* CR4.PGE while guests run, so that G entries survive a root switch */
+	uint64_t mutants;     /* bit i: enum xm_mutant i */
+	uint8_t pv_linear_pt; /* boot option pv-linear-pt */
+	uint8_t tlb;          /* model a TLB: translations stay until flushed */
+	uint8_t global_pages; /* CR4.PGE while guests run, so that G entries survive a root switch */
 	uint8_t pad[5];
 };
 
@@ -478,9 +478,9 @@ struct xm_counters {
 	uint64_t invlpg;
 	uint64_t cr3_loads;
 	uint64_t tables_validated;
-	uint64_t entries_validated;   /* slots visited while validating or devalidating a table */
-	uint64_t ptwr;                /* stores to page tables that Xen emulated */
-	uint64_t faults;              /* page faults delivered to the guest kernel */
+	uint64_t entries_validated; /* slots visited while validating or devalidating a table */
+	uint64_t ptwr;              /* stores to page tables that Xen emulated */
+	uint64_t faults;            /* page faults delivered to the guest kernel */
 };
 
 /* rc 0 or -errno (or the value of the pass-through form of mmu_update); done: elements completed; reason: which rule
@@ -511,8 +511,8 @@ struct xm_mmuext_op {
 struct xm_guest_fault {
 	uint64_t cr2;
 	uint32_t error_code;
-	uint8_t fault; /* enum xm_fault; 0: the access was done */
-	uint8_t user;  /* the guest was in user mode */
+	uint8_t fault;    /* enum xm_fault; 0: the access was done */
+	uint8_t user;     /* the guest was in user mode */
 	uint8_t emulated; /* the store was done by Xen's page-table write emulation */
 	uint8_t pad;
 };
@@ -592,11 +592,11 @@ int xm_guest_walk(const struct xm_domain *d, uint64_t va, uint32_t access, struc
  * ====================================================================================================================== */
 
 enum xm_design {
-	XM_DESIGN_STOCK = 0,     /* slot 255 set and cleared around every use, the L4 re-pinned when the target changes */
+	XM_DESIGN_STOCK = 0, /* slot 255 set and cleared around every use, the L4 re-pinned when the target changes */
 	XM_DESIGN_STOCK_LITERAL, /* the mail read literally: slot 255 set in map, cleared in unmap, nothing else */
 	XM_DESIGN_KEPT,          /* the mail's proposal: slot 255 stays valid */
-	XM_DESIGN_PER_CPU,       /* after APTE: the foreign pmap is loaded, PTEs always at PTE_BASE, slot 255 never valid */
-	XM_DESIGN_NATIVE,        /* no hypervisor */
+	XM_DESIGN_PER_CPU, /* after APTE: the foreign pmap is loaded, PTEs always at PTE_BASE, slot 255 never valid */
+	XM_DESIGN_NATIVE,  /* no hypervisor */
 	XM_DESIGN_KINDS,
 };
 
@@ -633,11 +633,12 @@ struct xm_kernel;
 
 /* What a kernel's work came to since it was made. */
 struct xm_kernel_counters {
-	struct xm_counters xen; /* the domain's, since then; native fills tlb_flushes, invlpg and cr3_loads, and no other */
-	uint64_t pte_reads;     /* loads of table entries through the linear maps or a pdir's mapping */
-	uint64_t pte_writes;    /* entries changed, by update or by store */
-	uint64_t m2p_reads;     /* loads from the machine-to-physical table */
-	uint64_t apdp_hits;     /* pmap_map_ptes of a foreign pmap that found the alternate slot pointing there */
+	struct xm_counters
+		xen;        /* the domain's, since then; native fills tlb_flushes, invlpg and cr3_loads, and no other */
+	uint64_t pte_reads; /* loads of table entries through the linear maps or a pdir's mapping */
+	uint64_t pte_writes; /* entries changed, by update or by store */
+	uint64_t m2p_reads;  /* loads from the machine-to-physical table */
+	uint64_t apdp_hits;  /* pmap_map_ptes of a foreign pmap that found the alternate slot pointing there */
 	uint64_t apdp_misses;
 	uint64_t pmap_loads; /* loads of another pmap */
 	uint64_t pages_zeroed;
@@ -735,13 +736,13 @@ struct xm_replay_stats {
 	uint64_t kernel_accesses; /* the same of the kernel to user memory */
 	uint64_t uvm_faults;      /* the sum of the next five */
 	uint64_t zero_fill;
-	uint64_t cow;     /* copied */
-	uint64_t file;    /* a resident page of a file entered */
-	uint64_t resident; /* an own page that was not mapped entered again */
-	uint64_t upgrade; /* the last sharer's page made writable */
+	uint64_t cow;          /* copied */
+	uint64_t file;         /* a resident page of a file entered */
+	uint64_t resident;     /* an own page that was not mapped entered again */
+	uint64_t upgrade;      /* the last sharer's page made writable */
 	uint64_t mapped_ahead; /* neighbours entered */
-	uint64_t no_fault; /* touches that found the page mapped */
-	uint64_t unresolved; /* accesses that the protection of the mapping forbids: SIGSEGV, ignored */
+	uint64_t no_fault;     /* touches that found the page mapped */
+	uint64_t unresolved;   /* accesses that the protection of the mapping forbids: SIGSEGV, ignored */
 	uint64_t extracts;
 	uint64_t enters;
 	uint64_t removes;

@@ -13,35 +13,37 @@
 #include <stdlib.h>
 
 static const char *const invariant_name[XM_I_KINDS] = {
-    [XM_I_TCOUNT] = "I-TCOUNT", [XM_I_GCOUNT] = "I-GCOUNT", [XM_I_EXCL] = "I-EXCL", [XM_I_WSPEC] = "I-WSPEC",
-    [XM_I_USERW] = "I-USERW",	[XM_I_LVL] = "I-LVL",	    [XM_I_LIN] = "I-LIN",   [XM_I_XENSLOT] = "I-XENSLOT",
-    [XM_I_OWN] = "I-OWN",	[XM_I_CR3] = "I-CR3",	    [XM_I_PT0] = "I-PT0",   [XM_I_PIN] = "I-PIN",
-    [XM_I_FREE] = "I-FREE",
+	[XM_I_TCOUNT] = "I-TCOUNT", [XM_I_GCOUNT] = "I-GCOUNT", [XM_I_EXCL] = "I-EXCL", [XM_I_WSPEC] = "I-WSPEC",
+	[XM_I_USERW] = "I-USERW",   [XM_I_LVL] = "I-LVL",       [XM_I_LIN] = "I-LIN",   [XM_I_XENSLOT] = "I-XENSLOT",
+	[XM_I_OWN] = "I-OWN",       [XM_I_CR3] = "I-CR3",       [XM_I_PT0] = "I-PT0",   [XM_I_PIN] = "I-PIN",
+	[XM_I_FREE] = "I-FREE",
 };
 
 static const char *const invariant_text[XM_I_KINDS] = {
-    [XM_I_TCOUNT] =
-	"a frame's type count is the number of its type references: writable L1 entries in validated tables, "
-	"entries of validated parents, linear uses other than by itself, its pin, and roots",
-    [XM_I_GCOUNT] =
-	"a frame's general count is its allocation plus every present entry of a validated table that names "
-	"it (but its own linear entry), its pin, and roots",
-    [XM_I_EXCL] = "all type references to a frame ask for one type, and it is the type the frame has",
-    [XM_I_WSPEC] = "no leaf that a guest can reach from any validated L4 with R/W and U/S set at every level, linear "
-		   "paths and large pages included, maps a page table or a descriptor page",
-    [XM_I_USERW] = "the same from a user root: user mode can never store to a page table",
-    [XM_I_LVL] =
-	"every present entry of a validated table has only allowed flags, Xen's adjustments, and a valid target "
-	"that is a validated table of the next level",
-    [XM_I_LIN] = "a linear entry is read-only, stays within its domain and goes one hop: a table that holds one is not "
-		 "used by one, itself excepted",
-    [XM_I_XENSLOT] = "slots 256 to 271 of every validated L4 are what Xen put there",
-    [XM_I_OWN] = "tables and leaves of a domain name only frames that the domain owns or has a right to",
-    [XM_I_CR3] =
-	"roots are validated L4 tables of their domain, CR3 is the root of the current mode, and user mode has one",
-    [XM_I_PT0] = "a page table that nothing references is neither validated nor partial nor pinned",
-    [XM_I_PIN] = "a pinned frame is a validated page table of a domain with a type reference for the pin",
-    [XM_I_FREE] = "a free frame has no owner, no type, no count, and nothing names it",
+	[XM_I_TCOUNT] =
+		"a frame's type count is the number of its type references: writable L1 entries in validated tables, "
+		"entries of validated parents, linear uses other than by itself, its pin, and roots",
+	[XM_I_GCOUNT] =
+		"a frame's general count is its allocation plus every present entry of a validated table that names "
+		"it (but its own linear entry), its pin, and roots",
+	[XM_I_EXCL] = "all type references to a frame ask for one type, and it is the type the frame has",
+	[XM_I_WSPEC] =
+		"no leaf that a guest can reach from any validated L4 with R/W and U/S set at every level, linear "
+		"paths and large pages included, maps a page table or a descriptor page",
+	[XM_I_USERW] = "the same from a user root: user mode can never store to a page table",
+	[XM_I_LVL] = "every present entry of a validated table has only allowed flags, Xen's adjustments, and a valid "
+		     "target "
+		     "that is a validated table of the next level",
+	[XM_I_LIN] =
+		"a linear entry is read-only, stays within its domain and goes one hop: a table that holds one is not "
+		"used by one, itself excepted",
+	[XM_I_XENSLOT] = "slots 256 to 271 of every validated L4 are what Xen put there",
+	[XM_I_OWN] = "tables and leaves of a domain name only frames that the domain owns or has a right to",
+	[XM_I_CR3] = "roots are validated L4 tables of their domain, CR3 is the root of the current mode, and user "
+		     "mode has one",
+	[XM_I_PT0] = "a page table that nothing references is neither validated nor partial nor pinned",
+	[XM_I_PIN] = "a pinned frame is a validated page table of a domain with a type reference for the pin",
+	[XM_I_FREE] = "a free frame has no owner, no type, no count, and nothing names it",
 };
 
 const char *xm_invariant_name(int invariant)

@@ -10,17 +10,17 @@
 #include "../internal.h"
 
 /* A set of the XM_PGT_* types that references ask for. */
-#define CLASS(type)  ((uint8_t)(1U << (type)))
+#define CLASS(type) ((uint8_t)(1U << (type)))
 #define CLASS_TABLES (CLASS(XM_PGT_L1) | CLASS(XM_PGT_L2) | CLASS(XM_PGT_L3) | CLASS(XM_PGT_L4))
 
 /* What the bytes say about one frame. */
 struct recount {
-	uint32_t refs;	      /* general references */
-	uint32_t types;	      /* type references */
+	uint32_t refs;        /* general references */
+	uint32_t types;       /* type references */
 	uint32_t linear_held; /* non-self linear entries in it */
 	uint32_t linear_uses; /* linear entries to it */
 	uint8_t classes;      /* CLASS() of every type reference */
-	uint8_t levels;	      /* bit n: it is read as a table of level n */
+	uint8_t levels;       /* bit n: it is read as a table of level n */
 	uint8_t special;      /* must never be writable for a guest: a table or a descriptor page */
 	uint8_t reached;      /* scratch of the walk: bits 1..4 depth, bit 0 reported */
 };
@@ -39,7 +39,7 @@ struct audit {
 	size_t roots_count;
 	int linear_allowed;
 	struct recount *re;
-	struct list tables[5];	  /* [n]: tables of level n, in the order found */
+	struct list tables[5];    /* [n]: tables of level n, in the order found */
 	uint32_t *special_before; /* prefix sums of `special`; made when a large page asks */
 	struct xm_violation *ret;
 	size_t max;

@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define OPEN	 (XM_PTE_P | XM_PTE_RW | XM_PTE_US)
+#define OPEN (XM_PTE_P | XM_PTE_RW | XM_PTE_US)
 #define REPORTED 1
 
 struct reach {

@@ -8,13 +8,13 @@
  */
 #include "check.h"
 
-#define M2P_SLOT      256
-#define LINEAR_SLOT   258
-#define SHADOW_SLOT   259
-#define DOMAIN_SLOT   260
-#define XEN_SLOTS     (XM_L4_LAST_XEN_SLOT - XM_L4_FIRST_XEN_SLOT + 1)
+#define M2P_SLOT 256
+#define LINEAR_SLOT 258
+#define SHADOW_SLOT 259
+#define DOMAIN_SLOT 260
+#define XEN_SLOTS (XM_L4_LAST_XEN_SLOT - XM_L4_FIRST_XEN_SLOT + 1)
 #define PRIVATE_FLAGS (XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_D | XM_PTE_NX)
-#define M2P_FLAGS     (XM_PTE_P | XM_PTE_US | XM_PTE_A | XM_PTE_NX)
+#define M2P_FLAGS (XM_PTE_P | XM_PTE_US | XM_PTE_A | XM_PTE_NX)
 
 static void bad_slot(struct audit *a, uint64_t l4, unsigned slot, uint64_t e, const char *why)
 {
