@@ -14,10 +14,10 @@
 #include "xen.h"
 
 #define IMAGE_FRAMES 16
-#define VIRT_BASE    0xffffffff80000000ULL
-#define TLB_ENTRIES  4096
+#define VIRT_BASE 0xffffffff80000000ULL
+#define TLB_ENTRIES 4096
 
-#define BOOT_L1E_FLAGS	 (XM_PTE_GUEST_KERNEL | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_US)
+#define BOOT_L1E_FLAGS (XM_PTE_GUEST_KERNEL | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_US)
 #define BOOT_TABLE_FLAGS (XM_PTE_P | XM_PTE_RW | XM_PTE_US | XM_PTE_A | XM_PTE_D)
 
 /* Where the pieces of the initial mapping lie, as pfns. */
@@ -46,10 +46,21 @@ static void put_entry(struct xm_domain *d, uint64_t table_pfn, uint64_t slot, ui
 	xm_poke(d->xen->machine, (d->p2m[table_pfn] << XM_PAGE_SHIFT) + slot * 8, xm_entry_make(d->p2m[pfn], flags));
 }
 
+static void clear_frame(struct xm_xen *x, uint64_t mfn)
+{
+	static const uint8_t zeros[XM_PAGE_SIZE];
+
+	xm_write(x->machine, mfn << XM_PAGE_SHIFT, zeros, XM_PAGE_SIZE);
+}
+
 static void build_tables(struct xm_domain *d, const struct boot_layout *b)
 {
 	struct xm_xen *x = d->xen;
 
+	for (uint64_t pfn = b->l4; pfn < b->l1 + b->l1s; pfn++)
+		clear_frame(x, d->p2m[pfn]);
+	clear_frame(x, d->shared_info);
+	clear_frame(x, d->perdomain_l3);
 	for (uint64_t pfn = 0; pfn < d->nframes; pfn++)
 		xm_poke(x->machine, (d->p2m[b->p2m + pfn / 512] << XM_PAGE_SHIFT) + pfn % 512 * 8, d->p2m[pfn]);
 	put_entry(d, b->l4, VIRT_BASE >> 39 & 511, b->l3, BOOT_TABLE_FLAGS);

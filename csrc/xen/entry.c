@@ -105,7 +105,7 @@ static int iomem_permitted(const struct xm_domain *d, uint64_t mfn)
 }
 
 /* mmio_ro_ranges: the I/O APIC and the HPET. */
-static int mmio_read_only(uint64_t mfn)
+int xm_mmio_read_only(uint64_t mfn)
 {
 	return mfn == 0xfec00 || mfn == 0xfed00;
 }
@@ -117,7 +117,7 @@ static uint64_t mmio_flip(uint64_t mfn, uint64_t entry)
 	unsigned pat = (entry & XM_PTE_PAT ? 4 : 0) | (entry & XM_PTE_PCD ? 2 : 0) | (entry & XM_PTE_PWT ? 1 : 0);
 	uint64_t flip = 0;
 
-	if (mmio_read_only(mfn))
+	if (xm_mmio_read_only(mfn))
 		flip |= entry & XM_PTE_RW;
 	if (pat == 0 || pat == 1 || pat == 5)
 		flip |= (entry & (XM_PTE_PAT | XM_PTE_PCD | XM_PTE_PWT)) ^ (XM_PTE_PCD | XM_PTE_PWT);

@@ -16,7 +16,7 @@
 
 #define XEN_TABLE_FLAGS (XM_PTE_NX | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_D)
 #define M2P_TABLE_FLAGS (XM_PTE_NX | XM_PTE_P | XM_PTE_A | XM_PTE_US)
-#define M2P_LEAF_FLAGS	(XM_PTE_P | XM_PTE_US | XM_PTE_PS)
+#define M2P_LEAF_FLAGS (XM_PTE_P | XM_PTE_US | XM_PTE_PS)
 
 static uint64_t chunks(const struct xm_xen *x)
 {
@@ -45,7 +45,7 @@ static void init_frames(struct xm_xen *x)
 	x->m2p = (x->max_page - m2p_frames) & ~(uint64_t)(CHUNK_FRAMES - 1);
 	for (uint64_t mfn = x->m2p; mfn < x->m2p + m2p_frames; mfn++)
 		give_to(x, mfn, XM_DOMID_XEN, in_use | XM_PGC_XEN_HEAP, XM_PGT_VALIDATED | 1);
-	x->free_frames = x->max_page - XM_DOM_IO_FRAMES - m2p_frames;
+	XM_PUT(x->machine, x->free_frames, x->max_page - XM_DOM_IO_FRAMES - m2p_frames);
 	xm_journal_note(x->machine, xm_words(x->machine, x->m2p), m2p_frames * XM_PAGE_SIZE);
 	memset(xm_words(x->machine, x->m2p), 0xff, m2p_frames * XM_PAGE_SIZE);
 }
@@ -115,7 +115,7 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 		return NULL;
 	x->machine = m;
 	x->options = *options;
-	x->max_page = frames;
+	XM_PUT(m, x->max_page, frames); /* rolled back, a hypervisor has no frames */
 	*status_ret = XM_E_NO_FRAMES;
 	/* One chunk more than the M2P needs, for its alignment. */
 	if (frames < XM_DOM_IO_FRAMES + chunks(x) * CHUNK_FRAMES + frames % CHUNK_FRAMES + table_frames(x))
@@ -205,12 +205,12 @@ size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max)
 			continue;
 		if (n < max)
 			ret[n] = (struct xm_root){
-			    .kernel_root = d->vcpu.kernel_root,
-			    .user_root = d->vcpu.user_root,
-			    .cr3 = d->vcpu.cpu.cr3,
-			    .domid = d->domid,
-			    .user_mode = (uint8_t)d->vcpu.user_mode,
-			    .privileged = (uint8_t)d->privileged,
+				.kernel_root = d->vcpu.kernel_root,
+				.user_root = d->vcpu.user_root,
+				.cr3 = d->vcpu.cpu.cr3,
+				.domid = d->domid,
+				.user_mode = (uint8_t)d->vcpu.user_mode,
+				.privileged = (uint8_t)d->privileged,
 			};
 		n++;
 	}

@@ -26,10 +26,14 @@ int xm_foreigndom(const struct xm_domain *d, unsigned fd, unsigned *owner_ret)
 		return XM_R_FOREIGNDOM_OWN_ID;
 	if (fd != XM_DOMID_IO && fd != XM_DOMID_XEN && !xm_domain_by_id(d->xen, fd))
 		return XM_R_FOREIGNDOM_UNKNOWN;
-	if (!d->privileged)
-		return XM_R_NO_PRIVILEGE;
 	*owner_ret = fd;
 	return XM_R_NONE;
+}
+
+/* The dummy security module's rule: a domain acts on itself, the hardware domain on any. */
+int xm_may_target(const struct xm_domain *d, unsigned owner)
+{
+	return d->privileged || owner == d->domid;
 }
 
 /* Fill the result of a hypercall that ends with this reason. */
@@ -112,10 +116,10 @@ static int mod_upper_entry(struct xm_xen *x, struct xm_domain *d, unsigned level
 /* ---- mmu_update -------------------------------------------------------------------------------------------------- */
 
 struct batch {
-	struct xm_domain *d;	    /* the caller */
+	struct xm_domain *d;        /* the caller */
 	struct xm_domain *pt_owner; /* whose page tables */
-	unsigned pg_owner;	    /* whose frames */
-	int flush;		    /* an upper level changed */
+	unsigned pg_owner;          /* whose frames */
+	int flush;                  /* an upper level changed */
 };
 
 static int update_pt(struct batch *b, uint64_t ptr, uint64_t val, int preserve_ad)
@@ -171,7 +175,14 @@ static int update_m2p(struct batch *b, uint64_t ptr, uint64_t val)
 
 static int update_one(struct batch *b, const struct xm_mmu_update *req)
 {
-	switch (req->ptr & 7) {
+	unsigned cmd = req->ptr & 7;
+
+	/* Mapping MMIO is a matter of iomem permission, whoever asks. */
+	if (cmd <= XM_MMU_PT_UPDATE_NO_TRANSLATE && b->pg_owner != XM_DOMID_IO && !xm_may_target(b->d, b->pg_owner))
+		return xm_refuse(b->d->xen, XM_R_NO_PRIVILEGE, req->ptr >> XM_PAGE_SHIFT, 0, 0);
+	if (cmd <= XM_MMU_PT_UPDATE_NO_TRANSLATE && !xm_may_target(b->d, b->pt_owner->domid))
+		return xm_refuse(b->d->xen, XM_R_NO_PRIVILEGE, req->ptr >> XM_PAGE_SHIFT, 0, 0);
+	switch (cmd) {
 	case XM_MMU_NORMAL_PT_UPDATE:
 	case XM_MMU_PT_UPDATE_NO_TRANSLATE:
 		return update_pt(b, req->ptr, req->val, 0);
@@ -196,8 +207,8 @@ static int open_batch(struct batch *b, uint32_t count, uint32_t foreigndom, stru
 	b->flush = 0;
 	if (pfd) {
 		b->pt_owner = xm_domain_by_id(d->xen, pfd - 1);
-		if (!b->pt_owner || (b->pt_owner != d && !d->privileged)) {
-			xm_finish(d, b->pt_owner ? XM_R_NO_PRIVILEGE : XM_R_PT_OWNER_UNKNOWN, ret);
+		if (!b->pt_owner) {
+			xm_finish(d, XM_R_PT_OWNER_UNKNOWN, ret);
 			return 0;
 		}
 	}
@@ -298,6 +309,8 @@ static int do_update_va_mapping(struct xm_domain *d, uint64_t va, uint64_t val, 
 	XM_PUT(m, d->counters.update_va_mapping, d->counters.update_va_mapping + 1);
 	memset(&d->xen->at, 0, sizeof(d->xen->at));
 	reason = xm_foreigndom(d, fd, &pg_owner);
+	if (!reason && pg_owner != XM_DOMID_IO && !xm_may_target(d, pg_owner))
+		reason = XM_R_NO_PRIVILEGE;
 	if (!reason)
 		reason = update_va(d, va, val, pg_owner);
 	ret->done = !reason;

@@ -290,6 +290,8 @@ int xm_mmuext_op(struct xm_domain *d, const struct xm_mmuext_op *ops, uint32_t c
 		return XM_OK;
 	}
 	reason = xm_foreigndom(d, foreigndom & 0xffff, &owner);
+	if (!reason && !xm_may_target(d, owner))
+		reason = XM_R_NO_PRIVILEGE;
 	if (reason)
 		return xm_finish(d, reason, ret);
 	if (!(count & CONTINUED))

@@ -142,7 +142,11 @@ static int ptwr(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value)
 		return 0;
 	l1e = xm_peek(x->machine, l1e_pa);
 	mfn = xm_entry_mfn(l1e);
-	if ((l1e & (XM_PTE_P | XM_PTE_RW)) != XM_PTE_P || !xm_mfn_valid(x, mfn))
+	if ((l1e & (XM_PTE_P | XM_PTE_RW)) != XM_PTE_P)
+		return 0;
+	if (d->privileged && xm_mmio_read_only(mfn))
+		return 1; /* swallowed */
+	if (!xm_mfn_valid(x, mfn))
 		return 0;
 	f = &x->frame[mfn];
 	if (f->owner != d->domid || xm_type(f) != XM_PGT_L1 || !xm_type_count(f) || !(f->type_info & XM_PGT_VALIDATED))

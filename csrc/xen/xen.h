@@ -28,7 +28,7 @@ struct xm_domain {
 	struct xm_domain *next; /* every domain ever made, for xm_xen_free */
 	uint64_t alive;
 	uint64_t
-	    privileged; /* hardware domain: may map MMIO, name foreign domains, is offered ptwr without the assist */
+		privileged; /* hardware domain: may map MMIO, name foreign domains, is offered ptwr without the assist */
 	uint64_t vm_assist;
 	uint64_t nframes;
 	uint64_t boot_frames;
@@ -46,10 +46,10 @@ struct xm_xen {
 	struct xm_frame *frame; /* Xen's frame table */
 	uint64_t max_page;
 	uint64_t free_frames;
-	uint64_t m2p;	  /* first frame of the machine-to-physical table */
+	uint64_t m2p;     /* first frame of the machine-to-physical table */
 	uint64_t m2p_l3;  /* what slot 256 points at */
 	uint64_t idle_l4; /* slots 261..271 of every L4 come from here */
-	uint64_t clock;	  /* tlbflush_clock */
+	uint64_t clock;   /* tlbflush_clock */
 	uint64_t ndomains;
 	struct xm_domain *domain[XM_MAX_DOMAINS];
 	struct xm_domain *all;
@@ -109,6 +109,7 @@ void xm_put_page_and_type(struct xm_xen *x, uint64_t mfn);
 uint64_t xm_alloc_frame(struct xm_xen *x, int from_top);
 
 /* entry.c */
+int xm_mmio_read_only(uint64_t mfn);
 int xm_is_guest_l4_slot(const struct xm_xen *x, unsigned slot);
 int xm_entry_flags_check(struct xm_xen *x, const struct xm_domain *d, unsigned level, uint64_t entry);
 uint64_t xm_adjust_entry(unsigned level, uint64_t entry);
@@ -131,6 +132,7 @@ int xm_mod_l1_entry(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, ui
 int xm_finish(struct xm_domain *d, int reason, struct xm_result *ret);
 struct xm_domain *xm_domain_by_id(const struct xm_xen *x, unsigned domid);
 int xm_foreigndom(const struct xm_domain *d, unsigned fd, unsigned *owner_ret);
+int xm_may_target(const struct xm_domain *d, unsigned owner);
 
 /* vcpu.c */
 void xm_flush_tlb(struct xm_domain *d);

@@ -405,3 +405,15 @@ def test_bad_accesses_are_misuse(g: Any) -> None:
             call()
     g.d.store(va, 255, 1)
     assert g.d.load(va) == 255
+
+
+@pytest.mark.parametrize("mfn", [0xFEC00, 0xFED00])
+def test_case_15_a_store_to_read_only_mmio_is_swallowed(guest: Any, mfn: int) -> None:
+    # Spec 6.3 step 2: the hardware domain's aligned store to a frame of mmio_ro_ranges neither faults nor writes.
+    g = guest()
+    va, slot = g.WINDOW_VA + 511 * 4096, 511
+    assert g.up(g.window, slot, mfn << 12 | P | RW | US).rc == 0
+    assert not g.peek(g.window, slot) & RW
+    g.d.store(va, 1)
+    with pytest.raises(PageFault):
+        g.d.store(va + 1, 1)
