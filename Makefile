@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .NOTPARALLEL:
 .PHONY: study test lint pytest asan conformance docs clean core
 
-study: .venv/.stamp-core
+study: .venv/.stamp-core .venv/.stamp-cli
 	$(BIN)/xenmmu study $(ARGS)
 
 test: lint pytest asan
