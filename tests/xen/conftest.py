@@ -27,6 +27,7 @@ class Guest:
 
     def __init__(self, frames: int = 512, privileged: bool = True, size: int = 64 << 20, **options: Any) -> None:
         self.m = Machine(size)
+        self.privileged = privileged
         self.hv = xen.Hypervisor(self.m, xen.Options(**options))
         self.d = self.hv.create_domain(frames=frames, privileged=privileged)
         self.root = self.d.kernel_root
