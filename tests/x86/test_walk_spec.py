@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import random
 import sys
 from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,90 +29,97 @@ def _load_spec() -> Any:
 
 
 spec = _load_spec()
-FRAMES = 24
+FRAMES = 12
 ROOT = 1
 U64 = (1 << 64) - 1
 GOOD = pte.P | pte.RW | pte.US
-# WP, then LA57, SMEP, SMAP, PKE, PKS, PGE; then NXE.
+ACCESSES = ["read", "write", "execute"]
+# LA57, SMEP, SMAP, PKE, PKS, PGE.
 CR4_BITS = (1 << 12, 1 << 20, 1 << 21, 1 << 22, 1 << 24, 1 << 7)
+# Mostly usable entries: few bits away from P RW U/S, so that a walk gets to its end and its rights are judged.
+RIGHTS = (pte.RW, pte.US, pte.NX)
+OTHERS = tuple(1 << n for n in (0, 3, 4, 5, 6, 7, 8, 9, 11, 13, 20, 29, 36, 40, 45, 46, 50, 51, 52, 58))
+INDICES = (0, 1, 2, 255, 256, 510, 511)
+OFFSETS = (0, 1, 8, 0x7F8, 0xFF9, 0xFFC, 0xFFF)
+EDGES = tuple(
+    (at - below) & U64
+    for at in (0, 1 << 47, 1 << 56, U64 + 1 - (1 << 47), U64 + 1 - (1 << 56))
+    for below in (0, 1, 4, 8)
+)
+#: Chooses one item: a Hypothesis draw, or a seeded random choice for bulk.
+Choose = Callable[[Sequence[Any]], Any]
+World = tuple[Any, dict[int, int], int]
 
 
-@st.composite
-def states(draw: st.DrawFn) -> Any:
-    cr4 = 0x20 + sum(b for b in CR4_BITS if draw(st.booleans()))
+def a_state(choose: Choose) -> Any:
+    flags = choose(range(1 << 10))
     return spec.State(
-        cr0=0x80000001 | (draw(st.booleans()) << 16),
+        cr0=0x80000001 | (flags & 1) << 16,
         cr3=ROOT << 12,
-        cr4=cr4,
-        efer=0x500 | (draw(st.booleans()) << 11),
-        maxphyaddr=draw(st.integers(36, 52)),
-        vendor=draw(st.sampled_from(["intel", "amd"])),
-        gbpages=draw(st.booleans()),
-        pkru=draw(st.integers(0, (1 << 32) - 1)),
-        pkrs=draw(st.integers(0, (1 << 32) - 1)),
-        ac=draw(st.booleans()),
+        cr4=0x20 + sum(b for i, b in enumerate(CR4_BITS) if flags >> (i + 1) & 1),
+        efer=0x500 | (choose([0, 1, 1]) << 11),
+        maxphyaddr=choose(range(36, 53)),
+        vendor=choose(["intel", "amd"]),
+        gbpages=choose([True, True, False]),
+        pkru=sum(choose(range(4)) << 2 * key for key in (0, 1, 15)),
+        pkrs=sum(choose(range(4)) << 2 * key for key in (0, 1, 15)),
+        ac=bool(flags >> 9),
     )
 
 
-# Mostly usable entries: a few bits away from P RW U/S, so that a walk gets to its end and its rights are judged.
-FLIPS = [
-    *([pte.P, pte.RW, pte.US, pte.NX] * 3),
-    *(
-        1 << n
-        for n in (3, 4, 5, 6, 7, 7, 8, 9, 11, 12, 13, 20, 29, 35, 36, 39, 40, 45, 46, 50, 51, 52, 58, 59, 60, 61, 62)
-    ),
-]
+def an_entry(choose: Choose, level: int) -> int:
+    large = level in (2, 3) and choose(range(6)) == 0
+    frame = choose((0, 0, 512, 1 << 18)) if large else choose(range(FRAMES))
+    entry = (frame << 12) | GOOD | (pte.PS if large else 0) | (choose((0, 0, 0, 1, 15)) << pte.PKEY_SHIFT)
+    kind = choose(range(8))
+    if kind == 0:
+        entry ^= choose(OTHERS)
+    if kind in (1, 2):
+        entry ^= choose(RIGHTS)
+    if large and kind == 3:
+        entry ^= pte.PAT_LARGE
+    return int(entry)
 
 
-@st.composite
-def entries(draw: st.DrawFn, level: int, large: bool) -> int:
-    frame = draw(st.integers(0, FRAMES - 1)) if not large else draw(st.sampled_from([0, 0, 0, 512, 1 << 18]))
-    entry = (frame << 12) | GOOD | (pte.PS if large else 0) | (draw(st.integers(0, 15)) << pte.PKEY_SHIFT)
-    for flip in draw(st.lists(st.sampled_from(FLIPS), max_size=2)):
-        entry ^= flip
-    return entry
+def an_address(choose: Choose, levels: int) -> int:
+    kind = choose(range(20))
+    if kind == 0:
+        return int(choose(EDGES))
+    va = choose(OFFSETS) + sum(choose(INDICES) << (12 + 9 * i) for i in range(levels))
+    width = 12 + 9 * levels
+    if kind == 1:
+        return int(va ^ 1 << width)
+    return int(va | (U64 << width & U64 if va >> (width - 1) else 0))
 
 
-def addresses(levels: int) -> st.SearchStrategy[int]:
-    sign = 57 if levels == 5 else 48
-    indices = st.sampled_from([0, 1, 2, 255, 256, 510, 511])
-    offsets = st.sampled_from([0, 1, 8, 0x7F8, 0xFF0, 0xFF9, 0xFFC, 0xFFF])
-
-    def build(parts: tuple[list[int], int]) -> int:
-        va = parts[1]
-        for i, index in enumerate(parts[0]):
-            va |= index << (12 + 9 * i)
-        return va | (U64 << sign & U64 if va >> (sign - 1) & 1 else 0)
-
-    good = st.tuples(st.lists(indices, min_size=levels, max_size=levels), offsets).map(build)
-    edges = [
-        sign_va + d for sign_va in (0, 1 << 47, 1 << 56, (1 << 64) - (1 << 47), (1 << 64) - (1 << 56)) for d in (-1, 0)
-    ]
-    edges = [va - k & U64 for va in edges for k in (0, 3, 7)]
-    return st.one_of(good, good, good, good, st.sampled_from(edges), st.integers(0, U64))
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> tuple[Any, bytearray, int]:
-    """A state, memory with the entries of one address and of the page after it, and the address."""
-    state = draw(states())
+def a_world(choose: Choose) -> World:
+    """A state, the entries (by address) that serve an address and the page after it, and the address."""
+    state = a_state(choose)
     levels = 5 if state.la57 else 4
-    va = draw(addresses(levels))
-    mem = bytearray(FRAMES << 12)
-    for target in (va + 8 & U64, va):
+    va = an_address(choose, levels)
+    entries: dict[int, int] = {}
+    for target in ((va + 8) & U64, va):
         table = ROOT
         for level in range(levels, 0, -1):
             at = (table << 12) + 8 * ((target >> (3 + 9 * level)) & 511)
-            large = level in (2, 3) and draw(st.integers(0, 5)) == 0
-            entry = int.from_bytes(mem[at : at + 8], "little")
-            # A fresh entry, or the one a recursive or shared path has put there already.
-            if not entry or draw(st.booleans()):
-                entry = draw(entries(level, large))
-                mem[at : at + 8] = entry.to_bytes(8, "little")
-            if large or (entry >> 12) & ((1 << 40) - 1) >= FRAMES:
-                break
+            # A recursive or shared path may have an entry there already.
+            entry = entries.setdefault(at, an_entry(choose, level))
             table = (entry >> 12) & ((1 << 40) - 1)
-    return state, mem, va
+            if table >= FRAMES or pte.is_large(entry, level):
+                break
+    return state, entries, va
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    return a_world(lambda options: draw(st.sampled_from(options)))
+
+
+def memory(entries: dict[int, int]) -> bytearray:
+    mem = bytearray(FRAMES << 12)
+    for at, entry in entries.items():
+        mem[at : at + 8] = entry.to_bytes(8, "little")
+    return mem
 
 
 def cpu_of(state: Any, mem: bytearray) -> Cpu:
@@ -141,23 +151,16 @@ def check_walk(state: Any, mem: bytearray, va: int, access: str, user: bool, imp
     assert (f"{want.pa:#x}" if want.fault is None else want.fault) in text
 
 
-@settings(max_examples=300, deadline=None)
-@given(worlds(), st.sampled_from(["read", "write", "execute"]), st.booleans(), st.booleans())
-def test_a_walk_is_what_the_manual_says(world: Any, access: str, user: bool, implicit: bool) -> None:
-    state, mem, va = world
-    check_walk(state, mem, va, access, user, implicit)
+@settings(max_examples=150, deadline=None)
+@given(worlds(), st.sampled_from(ACCESSES), st.booleans(), st.booleans())
+def test_a_walk_is_what_the_manual_says(world: World, access: str, user: bool, implicit: bool) -> None:
+    state, entries, va = world
+    check_walk(state, memory(entries), va, access, user, implicit)
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    worlds(),
-    st.sampled_from(["read", "write", "execute"]),
-    st.sampled_from([1, 2, 4, 8]),
-    st.booleans(),
-    st.integers(0, U64),
-)
-def test_an_access_leaves_memory_as_the_manual_says(world: Any, access: str, size: int, user: bool, value: int) -> None:
-    state, mem, va = world
+def check_access(world: World, access: str, size: int, user: bool, value: int) -> str | None:
+    state, entries, va = world
+    mem = memory(entries)
     size = 1 if access == "execute" else size
     value &= (1 << (8 * size)) - 1
     cpu = cpu_of(state, mem)
@@ -180,14 +183,38 @@ def test_an_access_leaves_memory_as_the_manual_says(world: Any, access: str, siz
         assert got == want
         assert cpu.machine.read(0, len(mem)) == mem
     assert cpu.machine.read(0, len(before)) == before, "a trial undoes data, A and D"
+    return got[0]
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds(), st.lists(addresses(4), max_size=20), st.sampled_from(["read", "write", "execute"]), st.booleans())
-def test_the_batch_is_the_walk(world: Any, more: list[int], access: str, user: bool) -> None:
-    state, mem, va = world
+@given(worlds(), st.sampled_from(ACCESSES), st.sampled_from([1, 2, 4, 8]), st.booleans(), st.integers(0, U64))
+def test_an_access_leaves_memory_as_the_manual_says(
+    world: World, access: str, size: int, user: bool, value: int
+) -> None:
+    check_access(world, access, size, user, value)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_in_bulk(seed: int) -> None:
+    """The two tests above without a shrinker, for numbers; each outcome must have been seen often."""
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    seen: Counter[str | None] = Counter()
+    for _ in range(1500):
+        world = a_world(rng.choice)
+        access, user, size = rng.choice(ACCESSES), rng.random() < 0.5, rng.choice([1, 2, 4, 8])
+        seen[check_access(world, access, size, user, rng.getrandbits(64))] += 1
+        check_walk(world[0], memory(world[1]), world[2], access, user, rng.random() < 0.2)
+    assert seen[None] > 300 and seen["#PF"] > 300 and seen["#GP"] > 30 and seen["outside"] > 10, seen
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(worlds(), min_size=1, max_size=3), st.sampled_from(ACCESSES), st.booleans())
+def test_the_batch_is_the_walk(some: list[World], access: str, user: bool) -> None:
+    state, entries, _ = some[0]
+    mem = memory(entries)
     cpu = cpu_of(state, mem)
-    vas = [va, *more, va]
+    vas = [va for _, _, va in some] * 2
     want = [spec.walk(mem, state, each, access, user) for each in vas]
     if any(out.fault == "outside" for out in want):
         with pytest.raises(OutOfRange):
