@@ -41,7 +41,8 @@ struct xm_page {
 	uint8_t state;
 	uint8_t level; /* PTP: 1..3 */
 	uint8_t attrs; /* PG_U and PG_M seen in entries that are gone */
-	uint8_t pad[5];
+	uint8_t pad;
+	uint32_t sharers; /* replay: address spaces that hold it as theirs (an_ref) */
 };
 
 /* An L4 page of the pdp cache. */

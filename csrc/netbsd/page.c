@@ -31,6 +31,8 @@ void xm_page_put(struct xm_kernel *k, uint64_t pfn)
 {
 	struct xm_page *page = &k->pages[pfn];
 
+	if (page->state == XM_PAGE_FREE)
+		return;
 	XM_PUT(k->m, page->state, (uint8_t)XM_PAGE_FREE);
 	XM_PUT(k->m, page->next, (uint32_t)k->free_head);
 	XM_PUT(k->m, k->free_head, pfn);
@@ -177,7 +179,7 @@ int xm_uvm_pagefree(struct xm_kernel *k, uint64_t pa)
 		status = xm_page_check(k, pa);
 	if (status)
 		return status;
-	if (k->pages[pa >> XM_PAGE_SHIFT].uses)
+	if (k->pages[pa >> XM_PAGE_SHIFT].uses || k->pages[pa >> XM_PAGE_SHIFT].sharers)
 		return XM_E_STATE;
 	xm_page_put(k, pa >> XM_PAGE_SHIFT);
 	return XM_OK;
