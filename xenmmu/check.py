@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, fail
 from xenmmu.machine import Machine
+from xenmmu.netbsd import Kernel
 from xenmmu.xen import Hypervisor
 
 
@@ -175,6 +176,11 @@ def audit(target: Any, limit: int = 1000) -> list[Violation]:
         raise BadArgument(f"audit(): limit {limit!r} is not a positive number of violations")
     if isinstance(target, Hypervisor):
         return _run(limit, lib.xm_audit, target._c)
+    if isinstance(target, Kernel):
+        if target.domain is not None:
+            return audit(target.domain.hypervisor, limit)
+        roots = {target.root_mfn(pm) for pm in (target.pmap_kernel, *target.pmaps)}
+        return audit_tables(target.machine, sorted(roots), limit)
     if isinstance(target, str | bytes) or hasattr(target, "__fspath__"):
         raise NotImplementedError("auditing a memory image is not built yet")
     raise BadArgument(f"audit({target!r}): neither a Hypervisor nor a netbsd.Kernel")

@@ -47,6 +47,8 @@ _WINDOWS = _windows()
 def step(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
     """A rule after which everything must hold.  (Hypothesis would print its own invariants as steps.)"""
 
+    decorator: Callable[..., Any] = rule(**kwargs)
+
     def decorate(method: Callable[..., Any]) -> Any:
         @functools.wraps(method)
         def checked(self: GuestMachine, *args: Any, **drawn: Any) -> Any:
@@ -54,7 +56,7 @@ def step(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
             self.check()
             return result
 
-        return rule(**kwargs)(checked)
+        return decorator(checked)
 
     return decorate
 
@@ -82,9 +84,7 @@ class GuestMachine(RuleBasedStateMachine):
 
     def _write(self, entry: s.Entry, flags: str) -> xen.Result:
         w = self.world
-        return w.guest.mmu_update(
-            [(w.frame(entry.table) * PAGE_SIZE + entry.slot * 8, w.entry(entry.to, flags))]
-        )
+        return w.guest.mmu_update([(w.frame(entry.table) * PAGE_SIZE + entry.slot * 8, w.entry(entry.to, flags))])
 
     @step(target=entries, link=s.links, slot=s.slots, flags=s.flags)
     def link(self, link: tuple[str, str], slot: int, flags: str) -> Any:

@@ -16,6 +16,7 @@ from xenmmu.machine import PAGE_SIZE, Machine
 P: int = lib.XM_PTE_P
 RW: int = lib.XM_PTE_RW
 US: int = lib.XM_PTE_US
+_ADDR: int = lib.XM_PTE_ADDR
 #: Bits of an entry by the names that strategies use.
 FLAGS: dict[str, int] = {
     "RW": RW,
@@ -94,7 +95,7 @@ class World:
         """Frame of the table of `level` that serves `va` under a root; the bytes are trusted."""
         table = root
         for at in range(4, level, -1):
-            table = (self.machine.read64(table * PAGE_SIZE + (va >> (3 + 9 * at) & 511) * 8) & lib.XM_PTE_ADDR) >> 12
+            table = (self.machine.read64(table * PAGE_SIZE + (va >> (3 + 9 * at) & 511) * 8) & _ADDR) >> 12
         return table
 
     @property
@@ -112,7 +113,7 @@ class World:
 
     def entry(self, to: str, flags: str) -> int:
         """The entry that names frame `to` with the bits of `flags`."""
-        return (self.frame(to) << 12 & lib.XM_PTE_ADDR) | flag_bits(flags)
+        return (self.frame(to) << 12 & _ADDR) | flag_bits(flags)
 
     def is_active_table(self, mfn: int) -> bool:
         """Whether the frame is in use as a page table, by Xen's own account."""
