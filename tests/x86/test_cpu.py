@@ -413,6 +413,32 @@ def test_both_ends_of_the_address_space() -> None:
     assert list(cpu.mappings(0, (1 << 64) - (1 << 47))) == leaves[:8]
 
 
+def test_bounds_in_the_hole_between_the_halves() -> None:
+    m = Machine(16 << 12)
+    for frame in (2, 3, 4):
+        m.write64(frame << 12, pte.encode(frame + 1, GOOD))
+    for index in (0, 256):
+        m.write64((1 << 12) + 8 * index, pte.encode(2, GOOD))
+    cpu = Cpu(m, cr3=0x1000)
+    low, high = cpu.mappings()
+    assert (low.va, high.va) == (0, 0xFFFF800000000000)
+    assert list(cpu.mappings(0, (1 << 47) + 0x1000)) == [low]
+    assert list(cpu.mappings(0, 0xFFFF800000000000)) == [low]
+    assert list(cpu.mappings(0, 0xFFFF800000000001)) == [low, high]
+    assert list(cpu.mappings((1 << 47) + 5)) == [high]
+    assert list(cpu.mappings((1 << 47) + 5, (1 << 48) + 5)) == []
+
+
+def test_leaves_before_a_table_outside_the_machine_are_listed() -> None:
+    cpu = world(3)
+    cpu.machine.write64(0x3010, pte.encode(cpu.machine.frames, GOOD))
+    found = []
+    with pytest.raises(OutOfRange, match="0x400000"):
+        for leaf in cpu.mappings():
+            found.append(leaf.va)
+    assert found == [0, 0x1000, 0x2000]
+
+
 def test_endless_tables_can_be_interrupted() -> None:
     """Every slot of every upper table leads to the next one, and the last is empty: 2**36 entries to look at."""
     m = Machine(8 << 12)
