@@ -118,11 +118,18 @@ class Machine:
         status = lib.xm_checkpoint(self._c)
         if status:
             fail(status, "trial()")
-        for mfn, buffer in list(self._views.items()):
-            lib.xm_write(self._c, mfn * PAGE_SIZE, buffer[:], PAGE_SIZE)
+        self._note_views()
         try:
             yield
         finally:
             status = lib.xm_rollback(self._c)
             if status:
                 fail(status, "end of trial()")
+            if lib.xm_checkpoint_depth(self._c):
+                # A view taken in the inner trial was noted for that one only.
+                self._note_views()
+
+    def _note_views(self) -> None:
+        """Let the newest trial undo what will be written through the views that are alive."""
+        for mfn, buffer in list(self._views.items()):
+            lib.xm_write(self._c, mfn * PAGE_SIZE, buffer[:], PAGE_SIZE)
