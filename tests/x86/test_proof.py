@@ -1,9 +1,9 @@
 """Proof: the C text of the walk computes what the flat specification says, for every input.
 
 The inputs are the address, the access, all control registers, MAXPHYADDR, vendor and the whole memory.  Both texts are
-read as they stand (tests/oracles/proof): the C after the compiler's own preprocessor, the Python from its source.  Trusted
-are the two readers, which the first test here compares with the compiled core and with Python itself; z3; and that xm_peek
-and xm_poke read and write the word at an address.
+read as they stand (tests/oracles/proof): the C after the compiler's own preprocessor, the Python from its source.
+Trusted are the two readers, which the first test here compares with the compiled core and with Python itself; z3; and
+that xm_peek and xm_poke read and write the word at an address.
 """
 
 from __future__ import annotations
