@@ -199,9 +199,9 @@ static int flush_op(struct xm_domain *d, const struct xm_mmuext_op *op)
 			xm_flush_page(d, op->arg1);
 		return XM_R_NONE;
 	case XM_MMUEXT_FLUSH_CACHE:
-		return d->privileged ? XM_R_NONE : XM_R_CACHE_NOT_PERMITTED;
+		return d->privileged ? XM_R_NONE : xm_refuse(d->xen, XM_R_CACHE_NOT_PERMITTED, 0, 0, 0);
 	case XM_MMUEXT_FLUSH_CACHE_GLOBAL:
-		return d->privileged ? XM_R_NONE : XM_R_CACHE_GLOBAL_NOT_PERMITTED;
+		return d->privileged ? XM_R_NONE : xm_refuse(d->xen, XM_R_CACHE_GLOBAL_NOT_PERMITTED, 0, 0, 0);
 	default:
 		return flush_multi(d, op);
 	}
@@ -252,7 +252,7 @@ static int mmuext_one(struct xm_domain *d, const struct xm_mmuext_op *op, unsign
 		return copy_page(x, op->arg1, op->arg2, owner);
 	case XM_MMUEXT_MARK_SUPER:
 	case XM_MMUEXT_UNMARK_SUPER:
-		return XM_R_NOT_SUPPORTED;
+		return xm_refuse(x, XM_R_NOT_SUPPORTED, op->arg1, 0, 0);
 	case XM_MMUEXT_NEW_BASEPTR:
 	case XM_MMUEXT_NEW_USER_BASEPTR:
 	case XM_MMUEXT_SET_LDT:
@@ -266,7 +266,7 @@ static int mmuext_one(struct xm_domain *d, const struct xm_mmuext_op *op, unsign
 	case XM_MMUEXT_FLUSH_CACHE_GLOBAL:
 		return own_op(d, op, owner);
 	default:
-		return XM_R_UNKNOWN_COMMAND;
+		return xm_refuse(x, XM_R_UNKNOWN_COMMAND, 0, 0, 0);
 	}
 }
 

@@ -114,6 +114,18 @@ def test_64_absent_tables_on_the_way(g: Any) -> None:
         assert g.d.update_va_mapping(va, 0).reason == Reason.VA_NO_TABLE
 
 
+def test_64_xens_own_tables_seen_through_a_recursive_slot(g: Any) -> None:
+    assert g.up(g.root, 301, g.root << 12 | P).rc == 0
+    for slot, reason in (
+        (262, Reason.VA_L1_NOT_OWNED),
+        (256, Reason.VA_L1_NOT_OWNED),
+        (258, Reason.VA_L1_NOT_VALIDATED),
+    ):
+        assert g.peek(g.root, slot) & P
+        r = g.d.update_va_mapping(0xFFFF << 48 | 301 << 39 | 301 << 30 | slot << 21, 0)
+        assert (r.rc, r.reason) == (-EINVAL, reason)
+
+
 def test_64_update_va_mapping_writes_the_l1_entry(g: Any) -> None:
     x, slot = g.page(), g.w()
     r = g.d.update_va_mapping(g.w_va(slot) + 0x123, x << 12 | P | RW)
@@ -237,6 +249,14 @@ def test_65_commands_without_effect(g: Any) -> None:
         g.refused(g.ext(cmd, g.page()), EOPNOTSUPP, Reason.NOT_SUPPORTED)
     for cmd in (14, 21, 99, 0xFFFFFFFF):
         g.refused(g.ext(cmd), ENOSYS, Reason.UNKNOWN_COMMAND)
+
+
+def test_65_a_refusal_names_only_what_it_is_about(g: Any) -> None:
+    linear = g.table({5: g.window_l2 << 12 | P})
+    ops = [MmuextOp(xen.MMUEXT_PIN_L2_TABLE, linear), MmuextOp(14)]
+    r = g.d.mmuext_op(ops)
+    g.refused(r, ENOSYS, Reason.UNKNOWN_COMMAND, done=1)
+    assert (r.mfn, r.level, r.slot) == (0, 0, 0)
 
 
 def test_65_caches_are_not_an_unprivileged_domains(guest: Any) -> None:
