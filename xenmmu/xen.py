@@ -171,6 +171,17 @@ class PageType(IntEnum):
     WRITABLE = lib.XM_PGT_WRITABLE
 
 
+_PAGE_TYPES: tuple[PageType, ...] = tuple(sorted(PageType))
+_TYPE_SHIFT: int = lib.XM_PGT_TYPE_SHIFT
+_TYPE_COUNT: int = lib.XM_PGT_COUNT_MASK
+_PINNED: int = lib.XM_PGT_PINNED
+_VALIDATED: int = lib.XM_PGT_VALIDATED
+_PARTIAL: int = lib.XM_PGT_PARTIAL
+_COUNT: int = lib.XM_PGC_COUNT_MASK
+_ALLOCATED: int = lib.XM_PGC_ALLOCATED
+_XEN_HEAP: int = lib.XM_PGC_XEN_HEAP
+
+
 class FrameInfo(NamedTuple):
     """What Xen's books say about one frame (struct page_info)."""
 
@@ -353,14 +364,14 @@ class Hypervisor:
         type_info: int = out.type_info
         return FrameInfo(
             owner=out.owner,
-            type=PageType(type_info >> lib.XM_PGT_TYPE_SHIFT),
-            type_count=type_info & lib.XM_PGT_COUNT_MASK,
-            count=count_info & lib.XM_PGC_COUNT_MASK,
-            allocated=bool(count_info & lib.XM_PGC_ALLOCATED),
-            xen_heap=bool(count_info & lib.XM_PGC_XEN_HEAP),
-            pinned=bool(type_info & lib.XM_PGT_PINNED),
-            validated=bool(type_info & lib.XM_PGT_VALIDATED),
-            partial=bool(type_info & lib.XM_PGT_PARTIAL),
+            type=_PAGE_TYPES[type_info >> _TYPE_SHIFT],
+            type_count=type_info & _TYPE_COUNT,
+            count=count_info & _COUNT,
+            allocated=count_info & _ALLOCATED != 0,
+            xen_heap=count_info & _XEN_HEAP != 0,
+            pinned=type_info & _PINNED != 0,
+            validated=type_info & _VALIDATED != 0,
+            partial=type_info & _PARTIAL != 0,
             linear_count=out.linear_pt_count,
             count_info=count_info,
             type_info=type_info,
@@ -468,7 +479,10 @@ class Domain:
         if status:
             fail(status, what)
         r = self._result
-        return Result(r.rc, r.done, _REASONS[r.reason], r.mfn, r.level, r.slot)
+        reason = r.reason
+        if not reason:
+            return Result(r.rc, r.done, Reason.NONE)
+        return Result(r.rc, r.done, _REASONS[reason], r.mfn, r.level, r.slot)
 
     def mmu_update(self, reqs: Any, foreigndom: int = DOMID_SELF, *, count: int | None = None, done: int = 0) -> Result:
         """HYPERVISOR_mmu_update: requests in order, stopping at the first refused one; earlier ones stay applied.

@@ -166,6 +166,50 @@ def test_55_xens_entries_as_data(g: Any) -> None:
     assert g.d.load(recursive(REC) + 258 * 8) == g.root << 12 | 0x8000000000000063
 
 
+def path_va(*slots: int) -> int:
+    return (0xFFFF << 48 if slots[0] > 255 else 0) | sum(s << at for s, at in zip(slots, (39, 30, 21, 12), strict=True))
+
+
+def test_55_stepping_through_xens_slots(g: Any) -> None:
+    assert g.up(g.root, REC, g.root << 12 | P).rc == 0
+    va = path_va(REC, REC, 258, REC)  # slot 258 has no U: Xen's alone
+    assert fault(g.d.load, va) == (va, 1)
+    # Slot 256 has U all the way down: the tables of the M2P, then the M2P itself.
+    l3 = g.peek(g.root, 256) >> 12 & (1 << 40) - 1
+    l2 = g.peek(l3, 0) >> 12 & (1 << 40) - 1
+    assert g.d.load(path_va(REC, REC, REC, 256)) & ~A == g.peek(l3, 0) & ~A
+    assert g.d.load(path_va(REC, REC, 256, 0)) & ~A == g.peek(l2, 0) & ~A
+    first = g.peek(l2, 0) >> 12 & (1 << 40) - 1
+    assert g.d.load(path_va(REC, 256, 0, 0)) == g.peek(first, 0) == xen.INVALID_M2P_ENTRY
+    for va in (path_va(REC, REC, REC, 256), path_va(REC, REC, 256, 0), path_va(REC, 256, 0, 0)):
+        assert fault(g.d.store, va, 0) == (va, 3)
+
+
+@pytest.mark.parametrize("rw", [RW, 0], ids=["L2 entry RW", "L2 entry RO"])
+def test_a_process_reads_its_own_tables_through_a_kept_slot_and_writes_none(g: Any, rw: int) -> None:
+    slot, x = 255, g.page()
+    l1 = g.table({5: x << 12 | UP})
+    l2 = g.table({0: l1 << 12 | P | US | rw})
+    l3 = g.table({0: l2 << 12 | UP})
+    user = g.table({0: l3 << 12 | UP})
+    assert g.pin(4, user).rc == 0
+    assert g.up(user, slot, user << 12 | P).rc == 0
+    assert g.ext(xen.MMUEXT_NEW_USER_BASEPTR, user).rc == 0
+    g.d.enter_user()
+    for va, table, index in (
+        (path_va(slot, 0, 0, 0), l1, 5),
+        (path_va(slot, slot, 0, 0), l2, 0),
+        (path_va(slot, slot, slot, 0), l3, 0),
+        (path_va(slot, slot, slot, slot), user, 258),
+    ):
+        va += 8 * index
+        assert g.d.load(va) & ~A == g.peek(table, index) & ~A != 0
+        before = g.peek(table, index)
+        for value in (0, 0x10, x << 12 | UP):
+            assert fault(g.d.store, va, value) == (va, 7)
+        assert g.peek(table, index) == before
+
+
 # ---- write emulation (71 to 77)
 
 
