@@ -23,7 +23,7 @@ def run_examples(text: str, name: str) -> doctest.TestResults:
     return runner.summarize(verbose=False)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_examples_of_a_document_run(document: Path) -> None:
     assert run_examples(document.read_text(encoding="utf-8"), document.name).failed == 0
 
@@ -34,7 +34,7 @@ def test_the_readme_has_examples_and_a_wrong_one_is_found() -> None:
     assert run_examples("```pycon\n>>> x = 1\n```\n\n```pycon\n>>> x\n2\n```\n", "wrong").failed == 1
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_make_targets_that_a_document_names_exist(document: Path) -> None:
     named = set(re.findall(r"(?:`|^|\s)make ([a-z]+)", document.read_text(encoding="utf-8"), flags=re.M))
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
