@@ -158,27 +158,46 @@ static int remove_block(struct xm_kernel *k, struct xm_ptes *p, uint64_t va, uin
 	return status;
 }
 
-static uint64_t block_end(uint64_t va, uint64_t eva, unsigned level)
-{
-	uint64_t end = (va & ~(xm_nbpd(level) - 1)) + xm_nbpd(level);
+/* The part of a range that one L2 entry maps, or one entry above that is not valid. */
+struct block {
+	uint64_t va;
+	uint64_t end;
+	uint64_t left; /* entries to look at */
+};
 
-	return end < eva ? end : eva;
+/* The next block of [b->end, eva) that has a table, as b->va to b->end: 1, or 0 when there is none, or a panic.  Tables
+ * that others have bent into a maze are given up after more entries than this pmap's tables hold. */
+static int next_block(struct xm_kernel *k, struct xm_ptes *p, struct block *b, uint64_t eva)
+{
+	int level;
+
+	do {
+		uint64_t size;
+
+		b->va = b->end;
+		if (b->va >= eva)
+			return 0;
+		if (!b->left--)
+			return xm_panic(k, "pmap: the tables have more entries than there are");
+		level = xm_pdes_invalid(k, p, b->va);
+		if (level < 0)
+			return level;
+		size = xm_nbpd(level ? (unsigned)level : 2);
+		b->end = (b->va & ~(size - 1)) + size;
+		if (b->end > eva)
+			b->end = eva;
+	} while (level);
+	return 1;
 }
 
 int xm_do_remove(struct xm_kernel *k, uint32_t pm, uint64_t sva, uint64_t eva)
 {
+	struct block b = {.end = sva, .left = 512 * (xm_pmap_at(k, pm)->ptps + 1ULL)};
 	struct xm_ptes p;
-	int status = xm_map_ptes(k, pm, &p);
+	int found, status = xm_map_ptes(k, pm, &p);
 
-	for (uint64_t va = sva, end; !status && va < eva; va = end) {
-		int level = xm_pdes_invalid(k, &p, va);
-
-		if (level < 0)
-			return level;
-		end = block_end(va, eva, level ? (unsigned)level : 2);
-		if (!level)
-			status = remove_block(k, &p, va, end, sva, eva);
-	}
+	while (!status && (found = next_block(k, &p, &b, eva)))
+		status = found < 0 ? found : remove_block(k, &p, b.va, b.end, sva, eva);
 	return status ? status : xm_unmap_ptes(k, &p);
 }
 
@@ -205,18 +224,12 @@ static int protect_block(struct xm_kernel *k, struct xm_ptes *p, uint64_t va, ui
 /* pmap_write_protect. */
 static int write_protect(struct xm_kernel *k, uint32_t pm, uint64_t sva, uint64_t eva)
 {
+	struct block b = {.end = sva, .left = 512 * (xm_pmap_at(k, pm)->ptps + 1ULL)};
 	struct xm_ptes p;
-	int status = xm_map_ptes(k, pm, &p);
+	int found, status = xm_map_ptes(k, pm, &p);
 
-	for (uint64_t va = sva, end; !status && va < eva; va = end) {
-		int level = xm_pdes_invalid(k, &p, va);
-
-		if (level < 0)
-			return level;
-		end = block_end(va, eva, level ? (unsigned)level : 2);
-		if (!level && !(p.entry & XM_PG_PS))
-			status = protect_block(k, &p, va, end);
-	}
+	while (!status && (found = next_block(k, &p, &b, eva)))
+		status = found < 0 ? found : protect_block(k, &p, b.va, b.end);
 	if (!status)
 		status = xm_shootdown(k, pm, sva, eva);
 	return status ? status : xm_unmap_ptes(k, &p);

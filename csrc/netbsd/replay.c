@@ -295,7 +295,7 @@ static int do_fork(struct replay *r, uint32_t child_pid)
 		status = xm_do_protect(r->k, parent->pm, va, run_end, XM_VM_PROT_READ | XM_VM_PROT_EXECUTE);
 	}
 	if (!status)
-		child->brk = parent->brk;
+		XM_PUT(r->k->m, child->brk, parent->brk);
 	return status ? status : xm_share(r->k, parent, child);
 }
 
