@@ -127,7 +127,9 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 	init_frames(x);
 	x->idle_l4 = new_table(x);
 	x->m2p_l3 = map_m2p(x, M2P_TABLE_FLAGS, M2P_LEAF_FLAGS);
-	put_entry(x, x->idle_l4, 261, map_m2p(x, XEN_TABLE_FLAGS, XEN_TABLE_FLAGS | XM_PTE_PS), XEN_TABLE_FLAGS);
+	/* Slot 261 leads to Xen's text too, so it alone lacks NX. */
+	put_entry(x, x->idle_l4, 261, map_m2p(x, XEN_TABLE_FLAGS, XEN_TABLE_FLAGS | XM_PTE_PS),
+		  XEN_TABLE_FLAGS & ~XM_PTE_NX);
 	map_directly(x);
 	*status_ret = XM_OK;
 	return x;

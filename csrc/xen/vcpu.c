@@ -151,6 +151,9 @@ static int ptwr(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value)
 	f = &x->frame[mfn];
 	if (f->owner != d->domid || xm_type(f) != XM_PGT_L1 || !xm_type_count(f) || !(f->type_info & XM_PGT_VALIDATED))
 		return 0;
+	/* Xen reads the rest of the word through the guest's own mapping, and the processor notes that access. */
+	if (size < 8 && !(l1e & XM_PTE_A))
+		xm_poke(x->machine, l1e_pa, l1e | XM_PTE_A);
 	pa = (mfn << XM_PAGE_SHIFT) + (va & (XM_PAGE_SIZE - 1));
 	old = xm_peek(x->machine, pa & ~7ULL);
 	entry = merge(old, pa, size, value);

@@ -374,6 +374,10 @@ class Model:
         l1e = self.l1_of(va, 1)
         if l1e is None or l1e & (P | RW) != P or not self.is_l1(mfn_of(l1e)):
             return False
+        if size < 8:
+            # Xen reads the rest of the word by the guest's mapping.
+            holder, at = self.walk(va)[0][3]
+            self.mem[holder][at] |= A
         table, slot, shift = mfn_of(l1e), va >> 3 & 511, 8 * (va & 7)
         merged = self.mem[table][slot] & ~((1 << 8 * size) - 1 << shift) | value << shift
         return not self.mod(table, 1, slot, merged, self.dom, False, fast=False)

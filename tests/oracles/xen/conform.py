@@ -1,0 +1,233 @@
+"""Real Xen 4.17 and the emulator run the same programs; everything visible is compared.
+
+    python tests/oracles/xen/conform.py [--programs N] [--seed S] [--length L]
+
+Prints programs, operations, differences, residue and seconds, and the first difference as a short program with what
+either side says.  Exit 1 on any difference, 2 when the oracle does not work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[2])]
+
+import program as p  # noqa: E402
+from emulator import ANY, Emulator  # noqa: E402
+from generate import Generator  # noqa: E402
+from oracle import Oracle, OracleError  # noqa: E402
+from referee import Referee  # noqa: E402
+
+POOL = [p.POOL + i for i in range(p.FRAMES)]
+SPECIAL = [p.BOOT_L4, p.STUB_L3, p.UD, p.SHARED_INFO, p.KERNEL_L3, p.WINDOW_L3]
+FRAMES = [*POOL, *SPECIAL]
+_AD = 0x60
+_WORDS = struct.Struct("<512Q")
+
+
+class Difference(NamedTuple):
+    """One thing that the two sides say differently."""
+
+    #: Index of the operation, or -1 for the state after the program.
+    at: int
+    kind: str
+    text: str
+
+
+class State(NamedTuple):
+    """What is compared after a program."""
+
+    books: list[p.Book]
+    contents: list[bytes]
+
+
+def state(side: Emulator | Referee) -> State:
+    """Take the state of a side."""
+    return State(side.books(FRAMES), [side.contents(f) for f in (*POOL, p.BOOT_L4)])
+
+
+def relative(books: list[p.Book], base: list[p.Book]) -> list[p.Book]:
+    """Books of the special frames less those of the base state: the boot tables differ in how they are mapped."""
+    out = books[: p.FRAMES]
+    for book, start in zip(books[p.FRAMES :], base[p.FRAMES :], strict=True):
+        counts = book._replace(count=book.count - start.count, type_count=book.type_count - start.type_count)
+        # The type that lingers when nothing holds it tells how a side came to its base state.
+        out.append(counts if counts.type_count else counts._replace(type=0, validated=0))
+    return out
+
+
+def compare_outcomes(program: p.Program, ours: list[p.Outcome], xens: list[p.Outcome]) -> list[Difference]:
+    """Compare operation by operation."""
+    out = []
+    for i, (a, b) in enumerate(zip(ours, xens, strict=True)):
+        if a == b:
+            continue
+        if a.value == ANY:
+            b = b._replace(value=ANY)
+        fields = [n for n, x, y in zip(a._fields, a, b, strict=True) if x != y]
+        if fields:
+            said = ", ".join(f"{n}: emulator {getattr(a, n):#x}, Xen {getattr(b, n):#x}" for n in fields)
+            out.append(Difference(i, f"{program[i][0]} {'/'.join(fields)}", f"{p.describe_op(program[i])}: {said}"))
+    return out
+
+
+def compare_states(ours: State, xens: State, names: tuple[p.Translator, p.Translator]) -> list[Difference]:
+    """Compare books and contents."""
+    out = []
+    for frame, a, b in zip(FRAMES, ours.books, xens.books, strict=True):
+        if a != b:
+            fields = [n for n, x, y in zip(a._fields, a, b, strict=True) if x != y]
+            kind = f"book {'/'.join(fields)}"
+            out.append(Difference(-1, kind, f"{p.NAMES[frame]}: emulator {tuple(a)}, Xen {tuple(b)} {a._fields}"))
+    back_ours, back_xens = names[0].entry_back, names[1].entry_back
+    for frame, page, other in zip((*POOL, p.BOOT_L4), ours.contents, xens.contents, strict=True):
+        if page == other:
+            continue
+        for slot, (x, y) in enumerate(zip(_WORDS.unpack(page), _WORDS.unpack(other), strict=True)):
+            if x == y:
+                continue
+            x, y = back_ours(x), back_xens(y)
+            if frame == p.BOOT_L4 and (slot in (300, 301, 511) or 256 <= slot <= 271):
+                continue
+            if x != y:
+                kind = "contents A/D" if not (x ^ y) & ~_AD else "contents"
+                text = f"{p.NAMES[frame]}[{slot}]: emulator {p.describe_entry(x)}, Xen {p.describe_entry(y)}"
+                out.append(Difference(-1, kind, text))
+    return out
+
+
+class Comparison:
+    """Both sides, and what they have said so far."""
+
+    def __init__(self, referee: Referee) -> None:
+        self.referee = referee
+        self.emulator = Emulator()
+        self.base_ours = self.emulator.books(FRAMES)
+        self._take_base()
+        self.programs = self.operations = self.residue = 0
+        self.kinds: Counter[str] = Counter()
+        #: The first program, by seed, with a difference of each kind.
+        self.first: dict[str, tuple[int, p.Program, list[Difference]]] = {}
+        self.op_kinds: Counter[str] = Counter()
+
+    def _take_base(self) -> None:
+        self.boots = self.referee.oracle.boots
+        self.base_xens = self.referee.books(FRAMES)
+
+    def both(self, program: p.Program, ours: list[p.Outcome] | None = None) -> tuple[list[Difference], int]:
+        """Run a program on Xen, and on the emulator where `ours` is not its outcome there; differences and residue."""
+        referee, emulator = self.referee, self.emulator
+        referee.start(program)
+        if ours is None:
+            ours = emulator.run(program)
+        state_ours = state(emulator)
+        emulator.reset()
+        xens = referee.finish()
+        state_xens = state(referee)
+        names = emulator.names, referee.names
+        residue = referee.reset()
+        if referee.oracle.boots != self.boots:
+            self._take_base()
+        state_ours = state_ours._replace(books=relative(state_ours.books, self.base_ours))
+        state_xens = state_xens._replace(books=relative(state_xens.books, self.base_xens))
+        found = compare_outcomes(program, ours, xens) + compare_states(state_ours, state_xens, names)
+        return found, residue
+
+    def add(self, seed: int, length: int) -> None:
+        """Make the program of one seed and compare."""
+        generator = Generator(self.emulator, seed, length)
+        program = generator.run()
+        found, residue = self.both(program, generator.outcomes)
+        self.programs += 1
+        self.operations += len(program)
+        self.op_kinds.update(op[0] for op in program)
+        if residue:
+            self.residue += 1
+        elif found:
+            for kind in dict.fromkeys(d.kind for d in found):
+                self.kinds[kind] += 1
+                self.first.setdefault(kind, (seed, program, found))
+
+    def shrink(self, program: p.Program, kind: str) -> tuple[p.Program, list[Difference]]:
+        """Leave out operations while a difference of the same kind stays."""
+
+        def still(candidate: p.Program) -> list[Difference]:
+            found, residue = self.both(candidate)
+            return found if not residue and any(d.kind == kind for d in found) else []
+
+        best, found = program, still(program)
+        if not found:
+            return program, []
+        last = max((d.at for d in found if d.kind == kind), default=-1)
+        if last >= 0 and (shorter := still(program[: last + 1])):
+            best, found = program[: last + 1], shorter
+        step = max(1, len(best) // 2)
+        while step:
+            i = 0
+            while i < len(best):
+                candidate = best[:i] + best[i + step :]
+                shorter = still(candidate)
+                if shorter:
+                    best, found = candidate, shorter
+                else:
+                    i += step
+            step //= 2
+        return best, found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run; see the head of this file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=2007)
+    parser.add_argument("--length", type=int, default=80)
+    parser.add_argument("--show", type=int, default=1, help="of so many kinds of difference, show a short program")
+    parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long")
+    args = parser.parse_args(argv)
+    print(f"seed {args.seed}, {args.programs} programs of {args.length} operations and more", flush=True)
+    try:
+        with Oracle() as oracle:
+            return _run(oracle, args)
+    except OracleError as error:
+        print(f"oracle: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(oracle: Oracle, args: argparse.Namespace) -> int:
+    comparison = Comparison(Referee(oracle))
+    start = time.monotonic()
+    for i in range(args.programs):
+        comparison.add(args.seed * 1_000_000 + i, args.length)
+        if args.seconds and time.monotonic() - start > args.seconds:
+            break
+    seconds = time.monotonic() - start
+    c = comparison
+    print(
+        f"programs {c.programs}, operations {c.operations}, differences {sum(c.kinds.values())}, residue {c.residue}, "
+        f"seconds {seconds:.1f} ({c.operations / seconds:.0f} operations/s), boots {oracle.boots}"
+    )
+    print("operations:", ", ".join(f"{k} {n}" for k, n in c.op_kinds.most_common()))
+    reasons = c.emulator.reasons
+    print("answers:", ", ".join(f"{r.name} {n}" for r, n in sorted(reasons.items(), key=lambda x: -x[1])))
+    for kind, n in c.kinds.most_common():
+        print(f"  {n:6} programs: {kind}")
+    for kind, (seed, program, seen) in list(c.first.items())[: args.show]:
+        short, found = c.shrink(program, kind)
+        print(f"program {seed}, {kind}; " + (f"shortened to {len(short)} operations:" if found else "not seen again:"))
+        if found:
+            print(p.describe(short))
+            print(p.dumps(short))
+        for d in (found or seen)[:20]:
+            print("  *", f"[{d.at}]" if d.at >= 0 else "[after]", d.text, flush=True)
+    return 1 if c.first else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""The emulator's side of a comparison: a domain in the base state of the guest, running symbolic programs.
+
+Knows: the base state that guest/guest.c makes, the public face of xenmmu.xen.  Does not know: real Xen's side.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import program as p
+
+from xenmmu import GeneralProtection, Machine, PageFault, xen
+from xenmmu._core import lib
+from xenmmu.errors import OutOfRange
+
+MEMORY = 64 << 20
+PAGE = p.PAGE
+_P, _RW, _US, _A, _D = 1, 2, 4, 0x20, 0x40
+_TABLE = _P | _RW | _US | _A
+_SEEN = p.ADDR | _P
+#: Wildcard: device memory, whose contents the emulator does not model.
+ANY = -1
+
+
+class Emulator:
+    """A privileged domain with a pool of ``p.FRAMES`` frames, each mapped read-only once."""
+
+    def __init__(self, options: xen.Options | None = None) -> None:
+        self.machine = Machine(MEMORY)
+        self.hv = xen.Hypervisor(self.machine, options)
+        self.domain = d = self.hv.create_domain(frames=128)
+        first = d.boot_frames
+        window_l3, window_l2, window_l1, stub_l3, stub_l2, stub_l1, stub, ud = d.mfns[first : first + 8]
+        pool = d.mfns[-p.FRAMES :]
+        self.reasons: dict[xen.Reason, int] = {}
+        self._frames: Any = lib.xm_xen_frame_table(self.hv._c)
+        boot = d.kernel_root
+        frames = {p.POOL + i: mfn for i, mfn in enumerate(pool)} | {
+            p.BOOT_L4: boot,
+            p.STUB_L3: stub_l3,
+            p.UD: ud,
+            p.SHARED_INFO: d.shared_info,
+            p.XEN_TEXT: self._entry(boot, 262) >> 12 & p.MFN_MASK,
+            p.FREE: d.mfns[-1] + 64,
+            p.M2P: self._m2p_frame(),
+            p.KERNEL_L3: self._entry(boot, p.KERNEL_SLOT) >> 12 & p.MFN_MASK,
+            p.WINDOW_L3: window_l3,
+        }
+        self.names = p.Translator(frames, {i: i for i in range(p.FRAMES)})
+        self._write(ud, b"\x0f\x0b" * (PAGE // 2))
+        m2p = frames[p.M2P]
+        self._foreign = {d.shared_info, *range(m2p, m2p + 512)}
+        for i, mfn in enumerate(pool):
+            self._put(window_l1, i, mfn << 12 | _P | _A | _D)
+        self._put(window_l2, 0, window_l1 << 12 | _TABLE)
+        self._put(window_l3, 0, window_l2 << 12 | _TABLE)
+        self._put(stub_l1, 0, stub << 12 | _P | _US | _A)
+        self._put(stub_l1, 1, ud << 12 | _P | _US | _A)
+        self._put(stub_l2, 0, stub_l1 << 12 | _TABLE)
+        self._put(stub_l3, 0, stub_l2 << 12 | _TABLE)
+        self._put(boot, p.WINDOW_SLOT, window_l3 << 12 | _TABLE)
+        self._put(boot, p.STUB_SLOT, stub_l3 << 12 | _TABLE)
+        if d.mmuext_op([(xen.MMUEXT_PIN_L3_TABLE, stub_l3, 0)]).rc:
+            raise AssertionError("the stub's L3 cannot be pinned")
+        self._boot, self._fixed = boot, (p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT)
+        self.pool, self._ud = pool, ud
+        self._operations: dict[str, Callable[..., p.Outcome]] = {
+            "mmu": self._mmu,
+            "ext": self._ext,
+            "uva": self._uva,
+            "uvo": self._uvo,
+            "assist": self._assist,
+            "load": self._load,
+            "store": self._store,
+            "cmpxchg": self._cmpxchg,
+            "fetch": self._fetch,
+            "read": self._read,
+        }
+        self.reset()
+
+    # ---- set-up
+
+    def _write(self, mfn: int, data: bytes) -> None:
+        self.machine.write(mfn * PAGE, data)
+
+    def _entry(self, mfn: int, slot: int) -> int:
+        return self.machine.read64(mfn * PAGE + slot * 8)
+
+    def _put(self, table: int, slot: int, entry: int) -> None:
+        result = self.domain.mmu_update([(table * PAGE + slot * 8, entry)])
+        if result.rc:
+            raise AssertionError(f"base state: {result}")
+
+    def _m2p_frame(self) -> int:
+        return next(mfn for mfn in range(256, MEMORY // PAGE) if self.hv.frame_info(mfn).owner == xen.DOMID_XEN)
+
+    # ---- a program
+
+    def run(self, program: p.Program) -> list[p.Outcome]:
+        """Run a program; one outcome for each operation."""
+        return [self._operations[op[0]](*op[1:]) for op in program]
+
+    def reset(self) -> int:
+        """Back to the base state, as OP_RESET of the guest; the number of pool frames that would not go back."""
+        d, frames = self.domain, self._frames
+        d.mmuext_op([(xen.MMUEXT_NEW_USER_BASEPTR, 0, 0)])
+        d.mmuext_op([(xen.MMUEXT_NEW_BASEPTR, self._boot, 0)])
+        d.mmuext_op([(xen.MMUEXT_SET_LDT, 0, 0)])
+        d.vm_assist(xen.VMASST_DISABLE, xen.VMASST_WRITABLE_PAGETABLES)
+        d.vm_assist(xen.VMASST_DISABLE, xen.VMASST_M2P_STRICT)
+        words = struct.unpack("<512Q", self.machine.read(self._boot * PAGE, PAGE))
+        for slot, word in enumerate(words[:511]):
+            if word and not 256 <= slot <= 271 and slot not in self._fixed:
+                d.mmu_update([(self._boot * PAGE + slot * 8, 0)])
+        for mfn in self.pool:
+            if frames[mfn].type_info & lib.XM_PGT_PINNED:
+                d.mmuext_op([(xen.MMUEXT_UNPIN_TABLE, mfn, 0)])
+        return sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
+
+    def books(self, symbols: list[int]) -> list[p.Book]:
+        """What the hypervisor's books say of each frame."""
+        frames, of = self._frames, self.names.frames
+        return [p.book(frames[of[s]].count_info, frames[of[s]].type_info) for s in symbols]
+
+    def contents(self, symbol: int) -> bytes:
+        """The 4096 bytes of a frame."""
+        return self.machine.read(self.names.frames[symbol] * PAGE, PAGE)
+
+    # ---- operations
+
+    def _note(self, reason: xen.Reason) -> None:
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+    def _readback(self, ptr: int) -> int:
+        symbol = ptr >> 12 & p.MFN_MASK
+        mfn = self.names.frames.get(symbol) if symbol <= p.BOOT_L4 else None
+        return 0 if mfn is None else self.names.entry_back(self._entry(mfn, ptr >> 3 & 511))
+
+    def _mmu(self, foreigndom: int, count_bits: int, requests: Any) -> p.Outcome:
+        d, entry = self.domain, self.names.entry
+        words = array("Q")
+        for ptr, val in requests:
+            ptr = entry(ptr)
+            mfn = ptr >> 12
+            if mfn == self._ud or (mfn in (self._boot, d.kernel_root) and (ptr >> 3 & 511) in self._fixed):
+                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, readback(self, requests))
+            words.append(ptr)
+            words.append(entry(val))
+        r = d.mmu_update(words, foreigndom, count=len(requests) | count_bits, done=p.DONE_UNTOUCHED)
+        self._note(r.reason)
+        return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, readback(self, requests))
+
+    def _root_without_kernel(self, mfn: int) -> bool:
+        if mfn == self._boot or mfn not in self.pool:
+            return mfn == self._ud
+        return any((self._entry(mfn, s) ^ self._entry(self._boot, s)) & _SEEN for s in self._fixed)
+
+    def _ext(self, foreigndom: int, count_bits: int, operations: Any) -> p.Outcome:
+        ops = [self.names.ext(*op) for op in operations]
+        for cmd, arg1, _ in ops:
+            if cmd == xen.MMUEXT_NEW_BASEPTR and (len(ops) > 1 or self._root_without_kernel(arg1)):
+                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+            if cmd in (xen.MMUEXT_CLEAR_PAGE, xen.MMUEXT_COPY_PAGE) and arg1 == self._ud:
+                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+        r = self.domain.mmuext_op(ops, foreigndom, count=len(ops) | count_bits, done=p.DONE_UNTOUCHED)
+        self._note(r.reason)
+        return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, 0)
+
+    def _uva(self, va: int, val: int, flags: int) -> p.Outcome:
+        names = self.names
+        flags = names.va(flags & ~3) | flags & 3
+        r = self.domain.update_va_mapping(names.va(va), names.entry(val), flags)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
+    def _uvo(self, va: int, val: int, flags: int, domid: int) -> p.Outcome:
+        names = self.names
+        flags = names.va(flags & ~3) | flags & 3
+        r = self.domain.update_va_mapping_otherdomain(names.va(va), names.entry(val), flags, domid)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
+    def _assist(self, cmd: int, type_: int) -> p.Outcome:
+        r = self.domain.vm_assist(cmd, type_)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
+    def _read(self, ptr: int) -> p.Outcome:
+        return p.Outcome(0, 0, 0, 0, 0, 0, 0, self._readback(ptr))
+
+    def _access(self, user: int, access: Any, *args: int) -> p.Outcome:
+        """One access in either mode; in user mode the code that makes it must be there too."""
+        d = self.domain
+        if user and not d.user_root:
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+        if user:
+            d.enter_user()
+        value = 0
+        try:
+            if user:
+                d.fetch(p.USER_STUB)
+            value = access(*args) or 0
+            if value >= 0 and access == d.load and self._foreign_contents(args[0]):
+                value = ANY
+        except PageFault as fault:
+            self._mark(fault)
+            # What lies behind Xen's own slots is Xen's own affair, but for the M2P and the linear map.
+            code = fault.error_code & ~(1 if p.xen_private(fault.va) else 0)
+            return p.Outcome(0, 0, 14, code, self.names.va_back(fault.va), user, 0, 0)
+        except GeneralProtection:
+            return p.Outcome(0, 0, 13, 0, 0, user, 0, 0)
+        except OutOfRange:
+            value = ANY
+        finally:
+            if user:
+                d.enter_kernel()
+        return p.Outcome(0, 0, 0, 0, 0, user, value, 0)
+
+    def _foreign_contents(self, va: int) -> bool:
+        """Whether what lies there is another matter on each machine: M2P, low memory, Xen's shared page."""
+        pa = self.domain.walk(va).pa
+        return pa is not None and (pa < 1 << 20 or pa // PAGE in self._foreign)
+
+    def _mark(self, fault: PageFault) -> None:
+        """Set A in the entries above the one that a walk stopped at.
+
+        A processor may or may not; the oracle's does, xenmmu's does not.
+        """
+        code = fault.error_code
+        walk = self.domain.walk(fault.va, "execute" if code & 16 else "write" if code & 2 else "read")
+        for step in walk.steps[:-1]:
+            if not step.entry & _A:
+                self.machine.write64(step.entry_pa, step.entry | _A)
+
+    def _load(self, user: int, va: int, size: int) -> p.Outcome:
+        out = self._access(user, self.domain.load, self.names.va(va), size)
+        return out if out.value <= 0 else out._replace(value=self.names.value_back(out.value, size))
+
+    def _store(self, user: int, va: int, size: int, value: int) -> p.Outcome:
+        value = self.names.entry(value) & (1 << 8 * size) - 1
+        return self._access(user, self.domain.store, self.names.va(va), value, size)
+
+    def _cmpxchg(self, user: int, va: int, size: int, value: int, expected: int) -> p.Outcome:
+        raise NotImplementedError("the emulator has no compare-and-exchange")
+
+    def _fetch(self, user: int, va: int) -> p.Outcome:
+        va = self.names.va(va)
+        probe = self._access(user, self.domain.load, va, 2)
+        if probe.rc:
+            return probe
+        if probe.vector == 0 and probe.value != 0x0B0F:
+            return probe._replace(value=1)
+        out = self._access(user, self.domain.fetch, va)
+        return out if out.vector else out._replace(vector=6)
+
+
+def readback(emulator: Emulator, requests: Any) -> int:
+    """The entry that a single request of mmu_update was about."""
+    return emulator._readback(requests[0][0]) if len(requests) == 1 else 0

@@ -1,0 +1,525 @@
+/*
+ * guest.c - a PV64 dom0 that does what a mailbox in its memory says: hypercalls, loads, stores and fetches, one after
+ * another, each with its outcome written beside it.
+ *
+ * Knows: how to start under Xen, the base state that every program begins with, the mailbox (abi.h).
+ * Does not know: what is right; frame numbers and addresses come from the host and go back to it as they are.
+ *
+ *	0xffffffff80000000	this image and the boot tables (L4 slot 511)
+ *	0xffff960000000000	read-only window on the pool, frame i at i * 4096 (L4 slot 300)
+ *	0xffff968000000000	the access functions for user mode, then a page of ud2 (L4 slot 301)
+ */
+#include "abi.h"
+
+#define WINDOW 0xffff960000000000UL
+#define WINDOW_SLOT 300
+#define USER_STUB 0xffff968000000000UL
+#define STUB_SLOT 301
+#define KERNEL_SLOT 511
+
+#define DOMID_SELF 0x7ff0
+
+#define P 1UL
+#define RW 2UL
+#define US 4UL
+#define A 0x20UL
+#define D 0x40UL
+#define MFN 0x000ffffffffff000UL
+
+#define EXT_UNPIN 4
+#define EXT_NEW_BASEPTR 5
+#define EXT_TLB_FLUSH_LOCAL 6
+#define EXT_SET_LDT 13
+#define EXT_NEW_USER_BASEPTR 15
+#define EXT_CLEAR_PAGE 16
+#define EXT_COPY_PAGE 17
+
+/* rc of an operation that would end the guest rather than test anything */
+#define RC_SKIPPED 0x7777
+#define DONE_UNTOUCHED 0x5555
+
+/* Frames of this image that become page tables or are shared: never written through the boot map again. */
+static struct {
+	u64 window_l3[512], window_l2[512], window_l1[512];
+	u64 stub_l3[512], stub_l2[512], stub_l1[512];
+	u8 stub[PAGE_SIZE];
+	u8 ud[PAGE_SIZE];
+} fixed __attribute__((aligned(PAGE_SIZE)));
+
+static struct mailbox mailbox __attribute__((aligned(PAGE_SIZE)));
+static struct op ops[MAX_OPS] __attribute__((aligned(PAGE_SIZE)));
+static struct res results[MAX_OPS] __attribute__((aligned(PAGE_SIZE)));
+static u64 pool[POOL_FRAMES] __attribute__((aligned(PAGE_SIZE)));
+static u64 scratch[512] __attribute__((aligned(PAGE_SIZE)));
+static union {
+	struct mmu_update update[MAX_OPS];
+	struct mmuext_op ext[MAX_OPS];
+	struct multicall_entry call[MAX_OPS / 2];
+} elements __attribute__((aligned(PAGE_SIZE)));
+
+static const struct start_info *start;
+static u64 *boot_l4;
+static u64 kernel_root, user_root;
+static volatile u64 *upcall_cr2;
+static u64 shared_info_page[512] __attribute__((aligned(PAGE_SIZE)));
+
+static struct {
+	u32 vector, error_code, user;
+	u64 cr2, rip;
+} trap;
+
+extern u8 hypercall_page[], trap_entries[], trap_stack_top[], access_start[], access_end[], access_in_user;
+extern u8 access_load1[], access_store1[], access_cmpxchg1[], access_fetch[];
+extern void syscall_entry(void), failsafe_entry(void), event_entry(void);
+extern u64 guard_sp;
+
+int guarded(const void *function, u64 a, u64 b, u64 c, u64 *value_ret);
+int user_call(u64 rip, u64 a, u64 b, u64 c, u64 *value_ret);
+_Noreturn void abandon(void);
+_Noreturn void on_trap(const u64 *frame, u32 vector, u32 has_error_code);
+_Noreturn void guest_main(const struct start_info *si);
+void *memcpy(void *to, const void *from, u64 n);
+void *memset(void *to, int byte, u64 n);
+
+/* ---- Xen ---------------------------------------------------------------------------------------------------------- */
+
+static s64 hypercall(unsigned nr, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+{
+	register u64 r10 __asm__("r10") = a4, r8 __asm__("r8") = a5;
+	const u8 *stub = HYPERCALL_STUB(nr);
+	s64 rc;
+
+	__asm__ volatile("call *%6"
+			 : "=a"(rc), "+D"(a1), "+S"(a2), "+d"(a3), "+r"(r10), "+r"(r8)
+			 : "b"(stub)
+			 : "memory", "rcx", "r11");
+	return rc;
+}
+
+static s64 mmu_update(const struct mmu_update *reqs, u32 count, u64 *done, u64 fd)
+{
+	return hypercall(HC_mmu_update, (u64)reqs, count, (u64)done, fd, 0);
+}
+
+static s64 mmuext(u32 cmd, u64 arg1, u64 arg2)
+{
+	struct mmuext_op op = {cmd, 0, arg1, arg2};
+
+	return hypercall(HC_mmuext_op, (u64)&op, 1, 0, DOMID_SELF, 0);
+}
+
+static s64 set_entry(u64 mfn, u64 slot, u64 val)
+{
+	struct mmu_update u = {(mfn << 12) + slot * 8, val};
+
+	return mmu_update(&u, 1, 0, DOMID_SELF);
+}
+
+static void print(const char *s)
+{
+	u64 n = 0;
+
+	while (s[n])
+		n++;
+	hypercall(HC_console_io, 0, n, (u64)s, 0, 0);
+}
+
+static void print_number(const char *what, u64 n)
+{
+	char text[18];
+
+	print(what);
+	for (int i = 0; i < 16; i++)
+		text[i] = "0123456789abcdef"[n >> (60 - 4 * i) & 15];
+	text[16] = '\n';
+	text[17] = 0;
+	print(text);
+}
+
+static _Noreturn void die(const char *what, u64 n)
+{
+	print_number(what, n);
+	print("oracle: dead\n");
+	for (;;)
+		hypercall(HC_sched_op, 0 /* yield */, 0, 0, 0, 0);
+}
+
+static void must(const char *what, s64 rc)
+{
+	if (rc)
+		die(what, (u64)rc);
+}
+
+/* ---- traps -------------------------------------------------------------------------------------------------------- */
+
+void *memcpy(void *to, const void *from, u64 n)
+{
+	void *t = to;
+
+	__asm__ volatile("rep movsb" : "+D"(t), "+S"(from), "+c"(n) : : "memory");
+	return to;
+}
+
+void *memset(void *to, int byte, u64 n)
+{
+	void *t = to;
+
+	__asm__ volatile("rep stosb" : "+D"(t), "+c"(n) : "a"(byte) : "memory");
+	return to;
+}
+
+/* frame: rcx, r11, the error code where the vector has one, rip, cs, rflags, rsp, ss */
+_Noreturn void on_trap(const u64 *frame, u32 vector, u32 has_error_code)
+{
+	trap.vector = vector;
+	trap.error_code = has_error_code ? (u32)frame[2] : 0;
+	trap.rip = frame[2 + has_error_code];
+	trap.user = (frame[3 + has_error_code] & 3) == 3;
+	trap.cr2 = vector == VECTOR_PF ? *upcall_cr2 : 0;
+	if (!guard_sp) {
+		print_number("oracle: trap ", vector);
+		print_number("oracle: error code ", trap.error_code);
+		print_number("oracle: cr2 ", *upcall_cr2);
+		die("oracle: rip ", trap.rip);
+	}
+	abandon();
+}
+
+static void init_traps(void)
+{
+	static struct trap_info table[33];
+
+	for (u32 v = 0; v < 32; v++)
+		table[v] = (struct trap_info){(u8)v, v == 3 || v == 4 ? 3 : 0, FLAT_CS, (u64)trap_entries + 16UL * v};
+	must("oracle: set_trap_table ", hypercall(HC_set_trap_table, (u64)table, 0, 0, 0, 0));
+	must("oracle: set_callbacks ",
+	     hypercall(HC_set_callbacks, (u64)event_entry, (u64)failsafe_entry, (u64)syscall_entry, 0, 0));
+	must("oracle: stack_switch ", hypercall(HC_stack_switch, FLAT_SS, (u64)trap_stack_top, 0, 0, 0));
+}
+
+/* ---- the base state ----------------------------------------------------------------------------------------------- */
+
+static u64 mfn_of(const void *p)
+{
+	return ((const u64 *)start->mfn_list)[((u64)p - VIRT_BASE) >> 12];
+}
+
+static void remap(void *p, u64 mfn, u64 flags)
+{
+	must("oracle: update_va_mapping ", hypercall(HC_update_va_mapping, (u64)p, mfn << 12 | flags, 2, 0, 0));
+}
+
+static void neighbours(const void *p, u64 bytes)
+{
+	for (u64 at = 0; at < bytes; at += PAGE_SIZE)
+		if (mfn_of((const u8 *)p + at) != mfn_of(p) + at / PAGE_SIZE)
+			die("oracle: scattered array ", (u64)p + at);
+}
+
+static void fill_pool(void)
+{
+	const u64 *p2m = (const u64 *)start->mfn_list;
+
+	/* The end of the list: no boot map reaches it. */
+	for (u64 i = 0; i < POOL_FRAMES; i++) {
+		pool[i] = p2m[start->nr_pages - POOL_FRAMES + i];
+		fixed.window_l1[i] = pool[i] << 12 | P | A | D;
+	}
+}
+
+static void build_fixed(void)
+{
+	u64 size = (u64)(access_end - access_start);
+
+	fill_pool();
+	fixed.window_l3[0] = mfn_of(fixed.window_l2) << 12 | P | RW | US | A;
+	fixed.window_l2[0] = mfn_of(fixed.window_l1) << 12 | P | RW | US | A;
+	fixed.stub_l3[0] = mfn_of(fixed.stub_l2) << 12 | P | RW | US | A;
+	fixed.stub_l2[0] = mfn_of(fixed.stub_l1) << 12 | P | RW | US | A;
+	fixed.stub_l1[0] = mfn_of(fixed.stub) << 12 | P | US | A;
+	fixed.stub_l1[1] = mfn_of(fixed.ud) << 12 | P | US | A;
+	memcpy(fixed.stub, access_start, size);
+	fixed.stub[&access_in_user - access_start] = 1;
+	for (int i = 0; i < PAGE_SIZE; i += 2) {
+		fixed.ud[i] = 0x0f;
+		fixed.ud[i + 1] = 0x0b;
+	}
+	for (u8 *p = (u8 *)&fixed; p < (u8 *)(&fixed + 1); p += PAGE_SIZE)
+		remap(p, mfn_of(p), P | US | A | D);
+	must("oracle: window ",
+	     set_entry(mfn_of(boot_l4), WINDOW_SLOT, mfn_of(fixed.window_l3) << 12 | P | RW | US | A));
+	must("oracle: stub ", set_entry(mfn_of(boot_l4), STUB_SLOT, mfn_of(fixed.stub_l3) << 12 | P | RW | US | A));
+	/* The stub stays an L3 when nothing uses it. */
+	must("oracle: pin ", mmuext(2, mfn_of(fixed.stub_l3), 0));
+}
+
+static void init_mailbox(void)
+{
+	neighbours(ops, sizeof(ops));
+	neighbours(results, sizeof(results));
+	mailbox.ops_mfn = mfn_of(ops);
+	mailbox.res_mfn = mfn_of(results);
+	mailbox.pool_mfn = mfn_of(pool);
+	mailbox.boot_l4 = mfn_of(boot_l4);
+	mailbox.boot_l4_va = (u64)boot_l4;
+	mailbox.shared_info = start->shared_info >> 12;
+	mailbox.scratch = mfn_of(scratch);
+	mailbox.scratch_va = (u64)scratch;
+	mailbox.stub_l3 = mfn_of(fixed.stub_l3);
+	mailbox.stub = mfn_of(fixed.stub);
+	mailbox.ud = mfn_of(fixed.ud);
+	mailbox.magic = MAILBOX_MAGIC;
+}
+
+/* Undo whatever a program did; the number of frames that Xen would not let go. */
+static u64 reset(void)
+{
+	u64 stuck = 0;
+
+	mmuext(EXT_NEW_USER_BASEPTR, 0, 0);
+	user_root = 0;
+	mmuext(EXT_NEW_BASEPTR, mailbox.boot_l4, 0);
+	kernel_root = mailbox.boot_l4;
+	mmuext(EXT_SET_LDT, 0, 0);
+	hypercall(HC_set_gdt, 0, 0, 0, 0, 0);
+	hypercall(HC_vm_assist, 1, 2, 0, 0, 0);
+	hypercall(HC_vm_assist, 1, 32, 0, 0, 0);
+	for (u64 slot = 0; slot < 511; slot++)
+		if (boot_l4[slot] && (slot < 256 || slot > 271) && slot != WINDOW_SLOT && slot != STUB_SLOT)
+			set_entry(mailbox.boot_l4, slot, 0);
+	for (u64 i = 0; i < POOL_FRAMES; i++)
+		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
+			mmuext(EXT_UNPIN, pool[i], 0);
+	for (u64 i = 0; i < POOL_FRAMES; i++)
+		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
+			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
+	return stuck;
+}
+
+/* ---- operations --------------------------------------------------------------------------------------------------- */
+
+static int fixed_slot(u64 slot)
+{
+	return slot == WINDOW_SLOT || slot == STUB_SLOT || slot == KERNEL_SLOT;
+}
+
+/* Would the request take this kernel's own slots from under it, or its page of ud2? */
+static int cuts_the_branch(const struct mmu_update *u)
+{
+	u64 mfn = u->ptr >> 12;
+
+	return mfn == mailbox.ud || ((mfn == kernel_root || mfn == mailbox.boot_l4) && fixed_slot(u->ptr >> 3 & 511));
+}
+
+/* Is there nothing for this kernel to stand on in the new root? */
+static int root_without_kernel(u64 mfn)
+{
+	const u64 *l4 = 0;
+
+	if (mfn == mailbox.boot_l4)
+		return 0;
+	for (u64 i = 0; i < POOL_FRAMES && !l4; i++)
+		if (pool[i] == mfn)
+			l4 = (const u64 *)(WINDOW + i * PAGE_SIZE);
+	if (!l4)
+		return mfn == mailbox.ud;
+	for (u64 slot = WINDOW_SLOT; slot < 512; slot++)
+		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P)))
+			return 1;
+	return 0;
+}
+
+static void do_mmu_update(const struct op *op, struct res *r)
+{
+	for (u32 i = 0; i < op->count; i++) {
+		elements.update[i] = (struct mmu_update){op[1 + i].a, op[1 + i].b};
+		if (cuts_the_branch(&elements.update[i])) {
+			r->rc = RC_SKIPPED;
+			return;
+		}
+	}
+	r->done = DONE_UNTOUCHED;
+	r->rc = mmu_update(elements.update, op->count | (u32)op->b, &r->done, op->a);
+	r->done &= 0xffffffff;
+}
+
+static void do_mmuext(const struct op *op, struct res *r)
+{
+	u64 root = kernel_root;
+
+	for (u32 i = 0; i < op->count; i++) {
+		elements.ext[i] = (struct mmuext_op){(u32)op[1 + i].a, 0, op[1 + i].b, op[1 + i].c};
+		if ((op[1 + i].a == EXT_NEW_BASEPTR && (op->count > 1 || root_without_kernel(op[1 + i].b))) ||
+		    ((op[1 + i].a == EXT_CLEAR_PAGE || op[1 + i].a == EXT_COPY_PAGE) && op[1 + i].b == mailbox.ud)) {
+			r->rc = RC_SKIPPED;
+			return;
+		}
+		if (op[1 + i].a == EXT_NEW_BASEPTR)
+			root = op[1 + i].b;
+	}
+	r->done = DONE_UNTOUCHED;
+	r->rc = hypercall(HC_mmuext_op, (u64)elements.ext, op->count | (u32)op->b, (u64)&r->done, op->a, 0);
+	r->done &= 0xffffffff;
+	if (!r->rc)
+		kernel_root = root;
+	for (u64 i = 0; i < r->done && i < op->count; i++)
+		if (op[1 + i].a == EXT_NEW_USER_BASEPTR)
+			user_root = op[1 + i].b;
+}
+
+static void fault_of(struct res *r)
+{
+	r->vector = trap.vector;
+	r->error_code = trap.error_code;
+	r->cr2 = trap.cr2;
+	r->user = trap.user;
+}
+
+static const u8 *access_function(const u8 *first, u16 size)
+{
+	return first + 16 * (size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3);
+}
+
+static void access(const struct op *op, struct res *r, const u8 *function, int user)
+{
+	int trapped;
+
+	/* Xen ends a domain that goes to user mode without a root for it. */
+	if (user && !user_root) {
+		r->rc = RC_SKIPPED;
+		return;
+	}
+	mmuext(EXT_TLB_FLUSH_LOCAL, 0, 0);
+	if (user)
+		trapped = user_call(USER_STUB + (u64)(function - access_start), op->a, op->b, op->c, &r->value);
+	else
+		trapped = guarded(function, op->a, op->b, op->c, &r->value);
+	if (user && trap.vector == VECTOR_SYSCALL) {
+		r->user = trap.user;
+		return;
+	}
+	if (!trapped)
+		return;
+	r->value = 0;
+	fault_of(r);
+}
+
+/* Only ud2 is safe to run: what else lies there is left alone. */
+static void fetch(const struct op *op, struct res *r, int user)
+{
+	access(op, r, access_load1 + 16, user);
+	if (r->rc)
+		return;
+	if (r->vector == 0 && r->value != 0x0b0f) {
+		r->value = 1;
+		return;
+	}
+	r->value = 0;
+	r->vector = 0;
+	access(op, r, access_fetch, user);
+	if (r->vector == 6)
+		r->rc = trap.rip == op->a ? 0 : RC_SKIPPED;
+}
+
+static void do_hypercall(const struct op *op, struct res *r)
+{
+	u64 arg[6] = {0};
+
+	for (u32 i = 0; i < op->count && i < 2; i++) {
+		arg[3 * i] = op[1 + i].a;
+		arg[3 * i + 1] = op[1 + i].b;
+		arg[3 * i + 2] = op[1 + i].c;
+	}
+	r->rc = hypercall((unsigned)op->a, arg[0], arg[1], arg[2], arg[3], arg[4]);
+}
+
+static void perform(const struct op *op, struct res *r)
+{
+	switch (op->kind) {
+	case OP_MMU_UPDATE:
+		do_mmu_update(op, r);
+		break;
+	case OP_MMUEXT:
+		do_mmuext(op, r);
+		break;
+	case OP_UPDATE_VA:
+		r->rc = hypercall(HC_update_va_mapping, op->a, op->b, op->c, 0, 0);
+		break;
+	case OP_UPDATE_VA_OTHER:
+		r->rc = hypercall(HC_update_va_mapping_otherdomain, op->a, op->b, op->c, op->d, 0);
+		break;
+	case OP_VM_ASSIST:
+		r->rc = hypercall(HC_vm_assist, op->a, op->b, 0, 0, 0);
+		break;
+	case OP_LOAD:
+	case OP_USER_LOAD:
+		access(op, r, access_function(access_load1, op->size), op->kind == OP_USER_LOAD);
+		break;
+	case OP_STORE:
+	case OP_USER_STORE:
+		access(op, r, access_function(access_store1, op->size), op->kind == OP_USER_STORE);
+		break;
+	case OP_CMPXCHG:
+	case OP_USER_CMPXCHG:
+		access(op, r, access_function(access_cmpxchg1, op->size), op->kind == OP_USER_CMPXCHG);
+		break;
+	case OP_FETCH:
+	case OP_USER_FETCH:
+		fetch(op, r, op->kind == OP_USER_FETCH);
+		break;
+	case OP_HYPERCALL:
+		do_hypercall(op, r);
+		break;
+	case OP_COPY_IN:
+		scratch[op->a / 8 % 512] = op->b;
+		break;
+	case OP_RESET:
+		r->value = reset();
+		break;
+	case OP_NOP:
+		break;
+	default:
+		r->rc = RC_SKIPPED;
+	}
+}
+
+static void perform_all(void)
+{
+	for (u64 i = 0; i < mailbox.ops && i < MAX_OPS; i++) {
+		struct res r = {0};
+
+		if (ops[i].kind == OP_ELEMENT)
+			continue;
+		perform(&ops[i], &r);
+		if (ops[i].readback)
+			r.readback = *(volatile u64 *)ops[i].readback;
+		results[i] = r;
+	}
+}
+
+_Noreturn void guest_main(const struct start_info *si)
+{
+	u64 seen = 0;
+
+	start = si;
+	boot_l4 = (u64 *)si->pt_base;
+	kernel_root = mfn_of(boot_l4);
+	init_traps();
+	remap(shared_info_page, si->shared_info >> 12, P | RW | US | A | D);
+	upcall_cr2 = (volatile u64 *)((u8 *)shared_info_page + 0x10);
+	build_fixed();
+	init_mailbox();
+	print_number("oracle: mailbox ", mfn_of(&mailbox));
+	for (;;) {
+		u64 posted = __atomic_load_n(&mailbox.posted, __ATOMIC_ACQUIRE);
+
+		if (posted == seen) {
+			for (volatile int i = 0; i < 200; i++)
+				;
+			continue;
+		}
+		perform_all();
+		seen = posted;
+		__atomic_store_n(&mailbox.answered, posted, __ATOMIC_RELEASE);
+	}
+}

@@ -1,0 +1,220 @@
+"""The symbolic program: operations on named frames, the same for real Xen and for the emulator.
+
+A program is a list of operations, each a tuple whose first item is its kind:
+
+    ("mmu", foreigndom, count_bits, ((ptr, val), ...))        mmu_update
+    ("ext", foreigndom, count_bits, ((cmd, arg1, arg2), ...)) mmuext_op
+    ("uva", va, val, flags)                                   update_va_mapping
+    ("uvo", va, val, flags, domid)                            update_va_mapping_otherdomain
+    ("assist", cmd, type)                                     vm_assist
+    ("load", user, va, size)                                  by the guest's kernel (user 0) or its user mode (1)
+    ("store", user, va, size, value)
+    ("cmpxchg", user, va, size, value, expected)
+    ("fetch", user, va)                                       runs only a page of ud2 instructions
+    ("read", ptr)                                             the entry at ptr, through a read-only mapping
+
+Numbers are those of the hypercalls, but that frames have symbolic numbers (``POOL + i`` and the constants below)
+wherever a machine frame number can stand: in ptr, in val, in the arguments of mmuext_op.  A number that is no symbol
+stands for itself: device memory.  Addresses at ``WINDOW + i * 4096`` are those of the read-only mapping of pool
+frame i.
+
+Knows: the meaning of each operand, how symbols become frame numbers and back.  Does not know: who runs it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+Op = tuple[Any, ...]
+Program = list[Op]
+
+PAGE = 4096
+MFN_MASK = (1 << 40) - 1
+ADDR = MFN_MASK << 12
+
+#: Symbolic frame numbers start here: above the RAM of either side, and below 2^28, where Xen stops asking.
+SYMBOLS = 0x8000000
+POOL = SYMBOLS
+FRAMES = 32
+BOOT_L4, STUB_L3, UD, SHARED_INFO, XEN_TEXT, FREE, M2P, KERNEL_L3, WINDOW_L3 = range(SYMBOLS + 0x100, SYMBOLS + 0x109)
+NAMES = {
+    **{POOL + i: f"F{i}" for i in range(FRAMES)},
+    BOOT_L4: "BOOT_L4",
+    STUB_L3: "STUB_L3",
+    UD: "UD",
+    SHARED_INFO: "SHARED_INFO",
+    XEN_TEXT: "XEN_TEXT",
+    FREE: "FREE",
+    M2P: "M2P",
+    KERNEL_L3: "KERNEL_L3",
+    WINDOW_L3: "WINDOW_L3",
+}
+#: Frame numbers from here on are no memory on either side.
+MEMORY_END = 0x10000
+#: What a frame number of ordinary memory without a symbol becomes on the way back.
+UNKNOWN = SYMBOLS + 0x1FF
+
+WINDOW_SLOT, STUB_SLOT, KERNEL_SLOT = 300, 301, 511
+WINDOW = 0xFFFF960000000000
+USER_STUB = 0xFFFF968000000000
+USER_UD = USER_STUB + PAGE
+
+#: rc of an operation that neither side carries out, because the guest would not survive it.
+SKIPPED = 0x7777
+DONE_UNTOUCHED = 0x5555
+
+# Which arguments of mmuext_op are frames, by command; the others are addresses or numbers.
+_FRAME_ARGUMENT = {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 15: 1, 16: 1, 17: 3}
+_ADDRESS_ARGUMENT = {7: 1, 8: 2, 9: 3, 11: 1}
+
+
+def xen_private(va: int) -> bool:
+    """Whether an address lies behind Xen's slots other than those of the M2P and of the linear map."""
+    return 0xFFFF808000000000 <= va < 0xFFFF810000000000 or 0xFFFF820000000000 <= va < 0xFFFF880000000000
+
+
+class Outcome(NamedTuple):
+    """What became of one operation, in symbols."""
+
+    rc: int
+    done: int
+    vector: int
+    error_code: int
+    cr2: int
+    user: int
+    value: int
+    readback: int
+
+
+class Book(NamedTuple):
+    """What Xen's books say of one frame."""
+
+    count: int  # type: ignore[assignment]  # Xen's word, not tuple.count
+    type: int
+    type_count: int
+    pinned: int
+    validated: int
+    partial: int
+
+
+def book(count_info: int, type_info: int) -> Book:
+    """Take struct page_info apart (asm/mm.h)."""
+    return Book(
+        count_info & (1 << 56) - 1,
+        type_info >> 61,
+        type_info & (1 << 55) - 1,
+        type_info >> 59 & 1,
+        type_info >> 58 & 1,
+        type_info >> 56 & 1,
+    )
+
+
+class Translator:
+    """Symbols to one side's frame numbers and back."""
+
+    def __init__(self, frames: Mapping[int, int], window: Mapping[int, int]) -> None:
+        """`frames`: machine frame of each symbol; `window`: index in the window of each pool frame."""
+        self.frames = dict(frames)
+        # Xen's own frames and free ones have no counterpart on the other side.
+        self.symbols = {mfn: symbol for symbol, mfn in frames.items() if symbol not in (XEN_TEXT, FREE, M2P)}
+        self._window = {i: place - i for i, place in window.items()}
+        self._window_back = {place: i - place for i, place in window.items()}
+
+    def frame(self, symbol: int) -> int:
+        """A symbolic frame number as the side's own."""
+        return self.frames.get(symbol, symbol)
+
+    def entry(self, value: int) -> int:
+        """A symbolic entry, or machine address, as the side's own."""
+        mfn = self.frames.get(value >> 12 & MFN_MASK)
+        return value if mfn is None else value & ~ADDR | mfn << 12
+
+    def entry_back(self, value: int) -> int:
+        """The side's own entry in symbols."""
+        mfn = value >> 12 & MFN_MASK
+        if mfn < 256 or mfn >= MEMORY_END:
+            return value
+        return value & ~ADDR | self.symbols.get(mfn, UNKNOWN) << 12
+
+    def va(self, va: int) -> int:
+        """An address of a program as the side's own."""
+        place = va - WINDOW
+        return va + self._window.get(place >> 12, 0) * PAGE if 0 <= place < FRAMES * PAGE else va
+
+    def va_back(self, va: int) -> int:
+        """The side's own address, CR2, in symbols; the user stub is one place."""
+        if USER_STUB <= va < USER_STUB + PAGE:
+            return USER_STUB
+        place = va - WINDOW
+        return va + self._window_back.get(place >> 12, 0) * PAGE if 0 <= place < 512 * PAGE else va
+
+    def ext(self, cmd: int, arg1: int, arg2: int) -> tuple[int, int, int]:
+        """One operation of mmuext_op as the side's own."""
+        frames, addresses = _FRAME_ARGUMENT.get(cmd, 0), _ADDRESS_ARGUMENT.get(cmd, 0)
+        if frames:
+            return cmd, self.frame(arg1), self.frame(arg2) if frames & 2 else arg2
+        return cmd, self.va(arg1) if addresses & 1 else arg1, self.va(arg2) if addresses & 2 else arg2
+
+    def value_back(self, value: int, size: int) -> int:
+        """A loaded value in symbols: whole entries, and their lower halves."""
+        if size == 8:
+            return self.entry_back(value)
+        return self.entry_back(value) & 0xFFFFFFFF if size == 4 else value
+
+
+def describe_entry(value: int) -> str:
+    """A symbolic entry in words."""
+    name = NAMES.get(value >> 12 & MFN_MASK)
+    return f"{value:#x}" if name is None else f"{name}|{value & ~ADDR:#x}"
+
+
+_COMMANDS = {
+    **{0: "PIN_L1", 1: "PIN_L2", 2: "PIN_L3", 3: "PIN_L4", 4: "UNPIN", 5: "NEW_BASEPTR", 15: "NEW_USER_BASEPTR"},
+    **{6: "TLB_FLUSH_LOCAL", 7: "INVLPG_LOCAL", 8: "TLB_FLUSH_MULTI", 9: "INVLPG_MULTI", 10: "TLB_FLUSH_ALL"},
+    **{11: "INVLPG_ALL", 12: "FLUSH_CACHE", 13: "SET_LDT", 16: "CLEAR_PAGE", 17: "COPY_PAGE", 18: "FLUSH_CACHE_GLOBAL"},
+}
+
+
+def describe_op(op: Op) -> str:
+    """One operation in words."""
+    kind = op[0]
+    if kind == "mmu":
+        requests = ", ".join(f"{describe_entry(ptr)} := {describe_entry(val)}" for ptr, val in op[3])
+        return f"mmu_update fd={op[1]:#x}{f' count|{op[2]:#x}' if op[2] else ''}: {requests}"
+    if kind == "ext":
+        parts = ", ".join(
+            f"{_COMMANDS.get(c, c)} {NAMES.get(a, hex(a))} {NAMES.get(b, hex(b)) if b else ''}".strip()
+            for c, a, b in op[3]
+        )
+        return f"mmuext_op fd={op[1]:#x}{f' count|{op[2]:#x}' if op[2] else ''}: {parts}"
+    if kind in ("uva", "uvo"):
+        other = f" domid={op[4]:#x}" if kind == "uvo" else ""
+        return f"update_va_mapping {op[1]:#x} := {describe_entry(op[2])} flags={op[3]:#x}{other}"
+    if kind == "assist":
+        return f"vm_assist {op[1]} {op[2]}"
+    if kind == "read":
+        return f"read {describe_entry(op[1])}"
+    who = "user" if op[1] else "kernel"
+    rest = " ".join([str(op[3]) if len(op) > 3 else "", *(describe_entry(v) for v in op[4:])])
+    return f"{who} {kind} {op[2]:#x} {rest}".rstrip()
+
+
+def describe(program: Iterable[Op]) -> str:
+    """A program in words, an operation a line."""
+    return "\n".join(f"{i:4} {describe_op(op)}" for i, op in enumerate(program))
+
+
+def dumps(program: Program) -> str:
+    """A program as one line of JSON."""
+    return json.dumps(program, separators=(",", ":"))
+
+
+def _tuples(x: Any) -> Any:
+    return tuple(_tuples(item) for item in x) if isinstance(x, list) else x
+
+
+def loads(text: str) -> Program:
+    """Read back what :func:`dumps` wrote."""
+    return [_tuples(op) for op in json.loads(text)]
