@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _study(args: argparse.Namespace) -> int:
     trace = study.load(args.trace)
     designs = tuple(dict.fromkeys(args.design or study.DESIGNS))
-    with report.Progress(dict.fromkeys(designs, trace.count)) as progress:
+    with report.Progress(trace.count) as progress:
         result = study.run(trace, designs, jobs=args.jobs, progress=progress.advance)
     if args.json:
         json.dump(result.as_json(), sys.stdout, indent=2)

@@ -143,6 +143,25 @@ def test_reading_that_needs_an_incredible_workload() -> None:
     assert reading.compatible
 
 
+def test_the_least_stretch_reaches_the_measured_ratio() -> None:
+    less = counts(**{**STOCK, "MMUEXT_TLB_FLUSH_LOCAL": 1500, "mmuext_op": 3500, "entries_validated": 60_000})
+    reading = costs.judge("stock", less, KEPT)
+    assert reading.scale is None and reading.stretch is not None
+    price, value = reading.stretch
+    assert value > price.high
+    low, _ = costs.measured_overhead_ratio(costs.REAL)
+    amounts, under = costs.amounts(less), costs.amounts(KEPT)
+    gaps = [
+        value * (n - low * m) if p is price else max((n - low * m) * p.low, (n - low * m) * p.high)
+        for p, n, m in zip(costs.PRICES, amounts, under, strict=True)
+    ]
+    assert sum(gaps) == pytest.approx(0, abs=1e-6)
+
+
+def test_no_stretch_helps_a_design_that_does_the_same() -> None:
+    assert costs.judge("stock-literal", KEPT, KEPT).stretch is None
+
+
 def test_model_fits_kept_and_leaves_native_as_the_base() -> None:
     models = {m.design: m for m in costs.model({"stock": STOCK, "kept": KEPT, "native": counts()})}
     ratio = costs.measured("kept", costs.REAL) / costs.measured("native", costs.REAL)

@@ -31,6 +31,11 @@ def test_columns_line_up_whatever_the_rows_hold() -> None:
     assert all(len(line) <= 140 and line == line.rstrip() for line in lines)
 
 
+def test_a_text_column_is_on_the_left() -> None:
+    table = report.Table("T", ["a", "n", "why"], [["x", "1", "short"], ["y", "22", "a longer one"]], text=(0, 2))
+    assert report.plain([table]).splitlines()[4:] == ["x   1  short", "y  22  a longer one"]
+
+
 def test_text_wraps() -> None:
     shown = report.plain([report.Text("Words", [("name", "word " * 80), ("bare", "")])])
     assert shown.splitlines()[2].startswith("- name: word") and shown.splitlines()[-1] == "- bare"
@@ -57,7 +62,7 @@ def test_count() -> None:
 
 def test_no_progress_without_a_terminal() -> None:
     stream = io.StringIO()
-    with report.Progress({"kept": 10}, stream) as progress:
+    with report.Progress(10, stream) as progress:
         progress.advance("kept", 5)
     assert stream.getvalue() == ""
 
@@ -68,6 +73,6 @@ def test_progress_on_a_terminal(rich: bool, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.importorskip("rich")
     monkeypatch.setattr(report, "has_rich", lambda: rich)
     stream = Terminal()
-    with report.Progress({"kept": 10, "stock": 10}, stream) as progress:
+    with report.Progress(10, stream) as progress:
         progress.advance("kept", 5)
     assert "kept" in stream.getvalue() and "50%" in stream.getvalue()

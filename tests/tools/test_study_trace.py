@@ -7,6 +7,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -253,3 +254,54 @@ def test_repacking_keeps_every_byte(tmp_path: Path) -> None:
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(io.BytesIO((tmp_path / "one.npz").read_bytes())) as new:
         assert {i.filename: old.read(i) for i in old.infolist()} == {i.filename: new.read(i) for i in new.infolist()}
+
+
+def timed(events: list[tuple[int, int]]) -> trace.Trace:
+    """A trace of faults at these times by these processes, the number of the event as address."""
+    rows = [(t, pid, 0, 4, i, 0) for i, (t, pid) in enumerate(events)]
+    return trace._summary("t", trace._pack(zipfile.ZipFile(io.BytesIO(archived(rows)))))
+
+
+def archived(rows: Sequence[tuple[int, ...]]) -> bytes:
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        for name, data in members(rows).items():
+            archive.writestr(f"{name}.npy", data)
+    return raw.getvalue()
+
+
+def order(found: trace.Trace) -> list[int]:
+    return [event[4] for event in unpacked(found)]
+
+
+def test_one_processor_keeps_a_process_until_it_pauses() -> None:
+    alternating = timed([(0, 1), (1, 2), (2, 1), (3, 2), (4, 1)])
+    assert order(alternating.one_processor()) == [0, 2, 4, 1, 3]
+    # Process 1 pauses, as if it waited: process 2 runs in between.
+    waiting = timed([(0, 1), (10, 2), (20, 2), (trace.PAUSE + 1, 1)])
+    assert order(waiting.one_processor()) == [0, 1, 2, 3]
+
+
+def test_one_processor_ends_a_slice() -> None:
+    step = trace.PAUSE
+    events = [(i * step, 1 + i % 2) for i in range(2 * trace.SLICE // step)]
+    found = order(timed(events).one_processor())
+    switches = sum(a % 2 != b % 2 for a, b in pairwise(found))
+    assert switches >= 3 and sorted(found) == list(range(len(events)))
+
+
+def test_one_processor_keeps_every_event_and_the_order_within_a_process() -> None:
+    packaged = trace.load()
+    start = 200_000
+    part = trace._summary("part", bytearray(packaged.slice(start, start + 20_000)))
+    serial = part.one_processor()
+    assert sorted(unpacked(serial)) == sorted(unpacked(part))
+    for pid in {event[1] for event in unpacked(part)}:
+        mine = [event for event in unpacked(part) if event[1] == pid]
+        assert [event for event in unpacked(serial) if event[1] == pid] == mine
+
+    def switches(found: trace.Trace) -> int:
+        pids = [event[1] for event in unpacked(found)]
+        return sum(a != b for a, b in pairwise(pids))
+
+    assert switches(serial) < switches(part)

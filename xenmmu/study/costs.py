@@ -173,6 +173,9 @@ class Reading:
     ratio: Interval
     scale: tuple[float, float] | None
     compatible: bool
+    #: Where no prices in range give the measured ratio: the price that has to leave its range by the smallest factor
+    #: for it, and the value it needs; None when no single price can do it.
+    stretch: tuple[Price, float] | None
 
 
 def judge(design: str, counts: Counts, kept: Counts) -> Reading:
@@ -182,11 +185,26 @@ def judge(design: str, counts: Counts, kept: Counts) -> Reading:
     over, under = amounts(counts), amounts(kept)
     seconds = measured("kept", REAL) - measured("native", REAL)
     scales: list[float] = []
-    for target in (low, high):
+    # What can be reached of the measured band; at its ends the scale has its extremes, for it is monotone in between.
+    reached = (max(low, ratio.low), min(high, ratio.high))
+    for target in reached if reached[0] <= reached[1] else ():
         scales += [seconds * 1e6 / work for work in _on_plane(over, under, target) if work > 0]
     scale = (min(scales), max(scales)) if scales else None
     fits = scale is not None and scale[0] <= PLAUSIBLE_SCALE[1] and scale[1] >= PLAUSIBLE_SCALE[0]
-    return Reading(design, ratio, scale, fits)
+    return Reading(design, ratio, scale, fits, None if scale else _stretch(over, under, low))
+
+
+def _stretch(over: Sequence[int], under: Sequence[int], target: float) -> tuple[Price, float] | None:
+    """The price that reaches over = target * under with the least excess over its range, the others being in range."""
+    gains = [n - target * m for n, m in zip(over, under, strict=True)]
+    best = [max(gain * price.low, gain * price.high) for gain, price in zip(gains, PRICES, strict=True)]
+    needed = [
+        (price, -(sum(best) - own) / gain)
+        for price, gain, own in zip(PRICES, gains, best, strict=True)
+        # A price of which the reference pays as much or more moves the ratio the other way.
+        if gain > 0 and price.high > 0
+    ]
+    return min(needed, key=lambda found: found[1] / found[0].high, default=None)
 
 
 def _on_plane(over: Sequence[int], under: Sequence[int], target: float) -> list[float]:

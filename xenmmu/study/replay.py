@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from xenmmu import check
-from xenmmu.errors import BadArgument, GuestPanic, OutOfFrames, XenMMUError
+from xenmmu.errors import XenMMUError
 from xenmmu.machine import PAGE_SIZE, Machine
 from xenmmu.netbsd import DESIGNS as DESIGNS
 from xenmmu.netbsd import Kernel
@@ -26,8 +26,10 @@ from xenmmu.xen import Hypervisor
 FRAMES = 1 << 17
 #: Frames beyond the domain's: Xen's own and the first 256.
 XEN_FRAMES = 1 << 14
-#: Times that user mode attacks during a replay; every second time, everything is audited too.
-PROBES = 128
+#: Times that user mode attacks during a replay.
+ATTACKS = 128
+#: Slices of a replay without attacks.
+SLICES = 16
 
 #: Figures of a replay that are not sums over its slices.
 _NOW = ("processes", "pages", "peak_processes", "peak_pages")
@@ -50,10 +52,6 @@ class Outcome:
     seconds: float
 
 
-class Stopped(Exception):
-    """Another design's replay failed, so this one was given up."""
-
-
 def world(design: str, frames: int = FRAMES) -> Kernel:
     """A kernel of that design on a machine of its own: in a domain of `frames` frames, or alone on as many."""
     if design == "native":
@@ -63,56 +61,89 @@ def world(design: str, frames: int = FRAMES) -> Kernel:
 
 
 def _audit(kernel: Kernel) -> list[str]:
-    return [str(violation) for violation in check.audit(kernel, limit=20)]
+    """What does not hold: of everything under a hypervisor, of every address space on a bare machine."""
+    if kernel.domain is not None:
+        found = check.audit(kernel.domain.hypervisor, limit=20)
+    else:
+        roots = [kernel.root_mfn(pmap) for pmap in (kernel.pmap_kernel, *kernel.pmaps)]
+        found = check.audit_tables(kernel.machine, roots, limit=20)
+    return [str(violation) for violation in found]
 
 
-def replay(trace: Trace, design: str, advance: Advance, stop: Event) -> Outcome:
-    """Replay the whole trace under one design.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A trace that the kernel could not follow.
 
-    Raises Stopped when `stop` is set, and what the replay raises, with the number of the event, for a trace that the
-    kernel cannot follow.
+    Handed over as a value: an exception would carry the frames that hold the kernel, and with them decide when it dies.
     """
+
+    kind: type[XenMMUError]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One replay to be made."""
+
+    #: What it is called while it goes on.
+    label: str
+    trace: Trace
+    design: str
+    #: Times that user mode attacks; every second time, and at the end, everything is audited.
+    attacks: int
+
+
+def replay(task: Task, advance: Advance, stop: Event) -> Outcome | Failure | None:
+    """Replay the whole trace under one design; None when `stop` was set meanwhile."""
     began = time.monotonic()
-    kernel = world(design)
+    trace, kernel = task.trace, world(task.design)
     tally = probes.Tally()
     violations: list[str] = []
     total: Counter[str] = Counter()
     audits = 0
-    step = max(1, trace.count // PROBES)
+    step = max(1, trace.count // (task.attacks or SLICES))
     for number, start in enumerate(range(0, trace.count, step)):
         if stop.is_set():
-            raise Stopped
+            return None
         end = min(start + step, trace.count)
         try:
             done = kernel.replay(trace.slice(start, end))
-        except (BadArgument, OutOfFrames, GuestPanic) as error:
-            raise type(error)(f"{trace.name}, {design}: {error}, counted from event {start}") from None
+        except XenMMUError as error:
+            return Failure(type(error), f"{trace.name}, design {task.design}, from event {start} on: {error}")
         for name, n in done.items():
             latest = max(n, total[name]) if name.startswith("peak_") else n
             total[name] = latest if name in _NOW else total[name] + n
-        probes.probe(kernel, tally)
-        if (number % 2 or end == trace.count) and not violations:
+        if task.attacks:
+            probes.probe(kernel, tally)
+        if ((task.attacks and number % 2) or end == trace.count) and not violations:
             audits += 1
             violations = [f"after event {end}: {text}" for text in _audit(kernel)]
-        advance(design, end)
+        advance(task.label, end)
     counts = {**kernel.counters, "processes": trace.processes}
-    return Outcome(design, counts, dict(total), tally, audits, tuple(violations), time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Outcome(task.design, counts, dict(total), tally, audits, tuple(violations), seconds)
 
 
-def replay_all(trace: Trace, designs: Sequence[str], jobs: int, advance: Advance) -> list[Outcome]:
-    """Replay the trace under each design, `jobs` of them at once; outcomes in the order of `designs`."""
+def replay_all(tasks: Sequence[Task], jobs: int, advance: Advance) -> list[Outcome]:
+    """Make the replays, `jobs` of them at once; outcomes in the order of `tasks`.
+
+    Raises what the first failing replay raised, with the number of the event, and stops the others.
+    """
     stop = Event()
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {design: pool.submit(replay, trace, design, advance, stop) for design in designs}
-        try:
-            for future in futures.values():
-                future.result()
-        except BaseException:
+
+    def one(task: Task) -> Outcome | Failure | None:
+        result = replay(task, advance, stop)
+        if isinstance(result, Failure):
             stop.set()
-            for future in futures.values():
-                future.cancel()
-            for future in futures.values():
-                if not future.cancelled() and isinstance(error := future.exception(), XenMMUError):
-                    raise error from None
-            raise
-    return [futures[design].result() for design in designs]
+        return result
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            results = list(pool.map(one, tasks))
+        finally:
+            # Reached early by an interrupt only; leaving the block waits for the threads.
+            stop.set()
+    for result in results:
+        if isinstance(result, Failure):
+            raise result.kind(result.message)
+    return [result for result in results if isinstance(result, Outcome)]

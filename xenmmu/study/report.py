@@ -18,13 +18,15 @@ from typing import IO, Any
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table: the first column is text, the others are figures; a row of one cell is a heading in it."""
+    """A titled table; a row of one cell is a heading in it."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     #: Sentences below it.
     notes: Sequence[str] = ()
+    #: Columns of text; the others are figures, aligned on the right.
+    text: Sequence[int] = (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,11 @@ def _plain_table(table: Table) -> str:
     lines = [table.title, "=" * len(table.title)]
 
     def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        return "  ".join([first, *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]).rstrip()
+        padded = [
+            cell.ljust(width) if i in table.text else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
 
     lines += [line(table.columns), "  ".join("-" * w for w in widths)]
     lines += [line(row) if len(row) > 1 else row[0] for row in table.rows]
@@ -94,7 +99,7 @@ def _print_rich(parts: Sequence[Table | Text]) -> None:
         else:
             shown = RichTable(title=escape(part.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
             for i, column in enumerate(part.columns):
-                shown.add_column(escape(column), justify="left" if i == 0 else "right", overflow="fold")
+                shown.add_column(escape(column), justify="left" if i in part.text else "right", overflow="fold")
             for row in part.rows:
                 cells = [escape(cell) for cell in row]
                 shown.add_row(*(cells if len(row) > 1 else [f"[italic]{cells[0]}[/italic]"]))
@@ -113,14 +118,14 @@ def show(parts: Sequence[Table | Text]) -> None:
 
 
 class Progress:
-    """A progress bar per named job, on standard error when that is a terminal and nothing otherwise.
+    """A progress bar for each job, on standard error when that is a terminal and nothing otherwise.
 
-    ``advance`` may be called from several threads, each for its own job.
+    Every job has the same `total`.  ``advance`` may be called from several threads, each for its own job.
     """
 
-    def __init__(self, totals: dict[str, int], stream: IO[str] | None = None) -> None:
-        self._totals = totals
-        self._done = dict.fromkeys(totals, 0)
+    def __init__(self, total: int, stream: IO[str] | None = None) -> None:
+        self._total = max(1, total)
+        self._done: dict[str, int] = {}
         self._stream = sys.stderr if stream is None else stream
         self._rich: Any = None
         self._tasks: dict[str, Any] = {}
@@ -134,7 +139,7 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             self._rich = RichProgress(
-                TextColumn("{task.description:>14}"),
+                TextColumn("{task.description:>20}"),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),
@@ -142,7 +147,6 @@ class Progress:
                 transient=True,
             )
             self._rich.start()
-            self._tasks = {name: self._rich.add_task(name, total=total) for name, total in self._totals.items()}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -152,17 +156,20 @@ class Progress:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
-    def advance(self, name: str, done: int) -> None:
-        """Job `name` has come to `done` of its total."""
+    def advance(self, job: str, done: int) -> None:
+        """The job has come to `done` of the total."""
         if not self._live:
             return
-        self._done[name] = done
+        self._done[job] = done
         if self._rich is not None:
-            self._rich.update(self._tasks[name], completed=done)
+            if job not in self._tasks:
+                self._tasks[job] = self._rich.add_task(job, total=self._total)
+            self._rich.update(self._tasks[job], completed=done)
             return
         now = time.monotonic()
         if now - self._drawn >= 0.1:
             self._drawn = now
-            shown = "  ".join(f"{n} {100 * d // (self._totals[n] or 1)}%" for n, d in list(self._done.items()))
+            under_way = [(job, n) for job, n in list(self._done.items()) if n < self._total]
+            shown = "  ".join(f"{job} {100 * n // self._total}%" for job, n in under_way)
             self._stream.write(f"\r\x1b[K{shown}")
             self._stream.flush()

@@ -13,7 +13,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import IO, Literal
@@ -36,6 +36,10 @@ ARRAYS: tuple[tuple[str, int, tuple[str, ...], Literal["B", "I", "Q"]], ...] = (
 MAX_EVENTS = 1 << 24
 #: Bytes of one event (struct xm_event).
 EVENT_SIZE: int = ffi.sizeof("struct xm_event")
+#: Microseconds: of pause after which a process gives up the processor, and for which it may keep it (the round-robin
+#: slice of NetBSD's 4.4BSD scheduler).  From 50 us to 10 ms of pause the number of switches changes by a factor of two.
+PAUSE = 200
+SLICE = 100_000
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 1 << 16
@@ -59,6 +63,34 @@ class Trace:
     processes: int
     #: Time from the first event to the last.
     microseconds: int
+
+    def one_processor(self) -> Trace:
+        """The same events in an order that one processor could have run them in.
+
+        The recorded machine had two, so two processes take turns event by event, which a kernel on one processor would
+        see as that many switches.  Here a process keeps the processor until it pauses for PAUSE or has had it for
+        SLICE, and then the one that was due first goes on; the order within each process is kept.
+        """
+        pids, times = self._column("pid"), self._column("t_us")
+        bursts: list[list[int]] = []
+        current: dict[int, list[int]] = {}
+        for i, (pid, now) in enumerate(zip(pids, times, strict=True)):
+            burst = current.get(pid)
+            if burst is None or now - times[burst[-1]] > PAUSE or now - times[burst[0]] > SLICE:
+                burst = current[pid] = []
+                bursts.append(burst)
+            burst.append(i)
+        events = bytearray()
+        for burst in bursts:
+            for i in burst:
+                events += self.slice(i, i + 1)
+        return replace(self, events=events)
+
+    def _column(self, name: str) -> memoryview:
+        """One field of every event."""
+        _, size, _, code = next(array for array in ARRAYS if array[0] == name)
+        offset = ffi.offsetof("struct xm_event", name)
+        return memoryview(self.events).cast(code)[offset // size :: EVENT_SIZE // size]
 
     def slice(self, start: int, stop: int) -> memoryview:
         """Events number `start` up to `stop`, no copy."""
@@ -148,23 +180,21 @@ def _summary(name: str, events: bytearray) -> Trace:
     count = len(events) // EVENT_SIZE
     if not count:
         raise ValueError("holds no event")
-    kind = bytes(memoryview(events)[ffi.offsetof("struct xm_event", "kind") :: EVENT_SIZE])
+    trace = Trace(name, events, count, (), 0, 0)
+    kind = bytes(trace._column("kind"))
     kinds = tuple(kind.count(k) for k in range(len(KINDS)))
     if sum(kinds) != count:
         at = next(i for i, k in enumerate(kind) if k >= len(KINDS))
         raise ValueError(f"event {at} has the unknown kind {kind[at]}")
-    words = memoryview(events).cast("I")
-    pids = words[ffi.offsetof("struct xm_event", "pid") // 4 :: EVENT_SIZE // 4]
-    times = words[ffi.offsetof("struct xm_event", "t_us") // 4 :: EVENT_SIZE // 4]
-    a = memoryview(events).cast("Q")[ffi.offsetof("struct xm_event", "a") // 8 :: EVENT_SIZE // 8]
-    processes = set(pids)
+    times, a = trace._column("t_us"), trace._column("a")
+    processes = set(trace._column("pid"))
     at = -1
     for fork in _FORK_KINDS:
         while (at := kind.find(fork, at + 1)) >= 0:
             if not 0 < a[at] < 1 << 32:
                 raise ValueError(f"event {at} forks a child with the pid {a[at]:#x}")
             processes.add(a[at])
-    return Trace(name, events, count, kinds, len(processes), times[count - 1] - times[0])
+    return replace(trace, kinds=kinds, processes=len(processes), microseconds=max(times) - min(times))
 
 
 def load(path: str | Path | None = None) -> Trace:
