@@ -146,7 +146,8 @@ class Kernel:
         status = ffi.new("int *")
         c = lib.xm_kernel_new_native(target._c, status) if native else lib.xm_kernel_new(target._c, number, status)
         if c == ffi.NULL:
-            fail(status[0], f"Kernel on {target!r}, design {design!r}")
+            why = "; Xen must allow linear page tables" if status[0] == lib.XM_E_PANIC else ""
+            fail(status[0], f"Kernel on {target!r}, design {design!r}{why}")
         # Holds the hypervisor and the machine, which must outlive the kernel.
         self._target = target
         self._c: Any = ffi.gc(c, lib.xm_kernel_free)

@@ -256,6 +256,23 @@ def test_stock_pins_late_and_unpins() -> None:
     assert spent(k, lambda: k.switch(pm)) == {}
 
 
+def test_stock_validates_the_whole_tree_again_only_when_the_kernel_does_not_hold_it() -> None:
+    """The kernel's L4 holds the L3s of the loaded pmap: unpinning the user L4 lets go of that one table."""
+    k, pm = running("stock")
+    other = k.pmap_create()
+
+    def validated(of: Pmap) -> int:
+        before = k.counters["tables_validated"]
+        k.pmap_extract(of, VA)
+        return k.counters["tables_validated"] - before
+
+    assert validated(other) == 1
+    assert validated(pm) == 1
+    k.switch(other)
+    assert validated(other) == 1
+    assert validated(pm) == 4
+
+
 @pytest.mark.parametrize("design", ["stock-literal", "kept"])
 def test_load(design: str) -> None:
     k = boot(design)

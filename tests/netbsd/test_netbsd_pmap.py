@@ -27,7 +27,7 @@ XEN_DESIGNS = [d for d in netbsd.DESIGNS if d != "native"]
 
 
 def boot(design: str, frames: int = 512, options: xen.Options | None = None) -> Kernel:
-    machine = Machine(16 << 20)
+    machine = Machine(6 << 20)
     if design == "native":
         return Kernel(machine, design=design)
     return Kernel(xen.Hypervisor(machine, options=options).create_domain(frames), design=design)
@@ -207,6 +207,31 @@ def test_slot_255_between_uses(design: str) -> None:
     assert not slot & netbsd.PG_RW
 
 
+@pytest.mark.parametrize("design", [d for d in XEN_DESIGNS if d != "per-cpu"])
+def test_a_new_l3_goes_into_the_kernel_l4_whoever_is_loaded(design: str) -> None:
+    """As in pmap_get_ptp: the kernel then sees the other process's memory where it would look for the running one's."""
+    k = boot(design)
+    _, pa = running(k)
+    k.user_store(VA, 1)
+    other, theirs = k.pmap_create(), k.uvm_pagealloc()
+    k.machine.write64(k.p2m(theirs >> 12) << 12, 2)
+    d = k.domain
+    assert d is not None
+    assert d.load(VA) == 1
+    k.pmap_enter(other, VA, theirs, RW)
+    assert d.load(VA) == 2
+    assert k.user_load(VA) == 1
+    assert k.pmap_extract(k.pmap_kernel, VA) == theirs
+    # Freed, the table leaves the kernel's L4 too, and its page can become anything.
+    k.pmap_remove(other, VA, VA + 0x1000)
+    assert k.pmap_extract(k.pmap_kernel, VA) is None
+    while k.free_pages:
+        k.pmap_zero_page(k.uvm_pagealloc())
+    assert k.user_load(VA) == 1
+    assert k.uvm_pagefree(theirs) is None
+    assert pa != theirs
+
+
 # ---- bad arguments -------------------------------------------------------------------------------------------------
 
 BAD_CALLS: dict[str, Callable[[Kernel, Pmap, int], object]] = {
@@ -332,7 +357,7 @@ def test_a_domain_too_small(design: str) -> None:
 def test_linear_tables_are_needed() -> None:
     domain = xen.Hypervisor(Machine(16 << 20), options=xen.Options(pv_linear_pt=False)).create_domain(64)
     before = [domain.hypervisor.frame_info(mfn) for mfn in domain.mfns]
-    with pytest.raises(GuestPanic):
+    with pytest.raises(GuestPanic, match="linear"):
         Kernel(domain)
     assert [domain.hypervisor.frame_info(mfn) for mfn in domain.mfns] == before
 
