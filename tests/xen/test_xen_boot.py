@@ -196,3 +196,10 @@ def test_frames_outside_the_machine(b: Booted) -> None:
             b.hv.frame_info(mfn)  # type: ignore[arg-type]
         with pytest.raises(BadArgument):
             b.hv.m2p(mfn)  # type: ignore[arg-type]
+
+
+def test_shared_info_is_clear_whatever_memory_held_before() -> None:
+    m = Machine(16 << 20)
+    m.write(0, b"\xff" * m.size)
+    d = xen.Hypervisor(m).create_domain(frames=64)
+    assert m.read(d.shared_info << 12, 4096) == bytes(4096)
