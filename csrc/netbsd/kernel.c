@@ -3,8 +3,8 @@
  *
  * Knows (xen/x86/x86_xpmap.c 1.5, xen_bootstrap_tables; x86/x86/pmap.c, pmap_bootstrap): the boot L4 becomes the
  * kernel's, slot 255 leads back to it without RW, slot 320 (native 256) gets the kernel's virtual memory, and a dummy
- * user L4 is pinned and loaded so that a return to user mode always has a root.  The domain's pages above its boot image
- * are uvm's.  Does not know: user pmaps.
+ * user L4 is pinned and loaded so that a return to user mode always has a root.  The pages above the boot
+ * image are uvm's.  Does not know: user pmaps.
  *
  * A single processor.  Kernel leaves have U set, as PG_k says for Xen before 2018; no entry has NX (pg_nx is 0 in 2007).
  */

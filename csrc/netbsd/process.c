@@ -3,7 +3,7 @@
  *
  * Knows: pmap_copy does nothing, so fork copies no entry and only write-protects the parent (amap copy on write); exec
  * and exit remove everything; a switch is pmap_activate, and pmap_load on the way back to user mode.
- * Does not know: the contents of an address space (vmspace.c).  A process's u-area comes from a cache and costs nothing.
+ * Does not know: the contents of an address space (vmspace.c).  A u-area comes from a cache and costs nothing.
  */
 #include "kernel.h"
 

@@ -1,7 +1,7 @@
 /*
  * queue.c - the queue of page-table updates, and the hypercalls that go round it.
  *
- * Knows: xen/x86/x86_xpmap.c 1.5 (2008-01-15): updates collect up to XPQUEUE_SIZE, nothing is called for an empty queue,
+ * Knows: xen/x86/x86_xpmap.c 1.5 (2008-01-15): updates collect up to XPQUEUE_SIZE, an empty queue calls nothing,
  * and each extended operation flushes the queue first and is one call with one element.  (The files of 2011 and later
  * call mmu_update even for an empty queue; here no design does, so that designs differ by their own calls only.)
  * Natively an update is a store and a flush an instruction.  Does not know: why an entry changes.

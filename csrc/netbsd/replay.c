@@ -2,7 +2,7 @@
  * replay.c - a recorded history of processes, applied to the kernel event by event.
  *
  * Knows: uvm_fault and the calls of uvm_map that reach the pmap (uvm/uvm_fault.c, uvm_map.c of 2007-08).  A fault event
- * is a touch: the process makes the access in user mode (or the kernel makes it for it), by a walk of the tables as they
+ * is a touch: the process makes the access in user mode (or the kernel for it), by a walk of the tables as they
  * are, and only if that faults is there a fault to handle.
  *
  *	fault	 for MADV_NORMAL 3 pages back and 4 forward: pmap_extract, and pmap_enter for those held and not mapped;
