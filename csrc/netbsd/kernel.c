@@ -6,7 +6,7 @@
  * user L4 is pinned and loaded so that a return to user mode always has a root.  The pages above the boot
  * image are uvm's.  Does not know: user pmaps.
  *
- * A single processor.  Kernel leaves have U set, as PG_k says for Xen before 2018; no entry has NX (pg_nx is 0 in 2007).
+ * A single processor.  Kernel leaves have U, as PG_k has on Xen before 2018; no entry has NX (pg_nx is 0 in 2007).
  */
 #include "kernel.h"
 
