@@ -224,10 +224,10 @@ int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value);
 struct xm_cpu *xm_cpu_new(struct xm_machine *m, unsigned maxphyaddr, int vendor, int gbpages);
 void xm_cpu_free(struct xm_cpu *cpu);
 
-/* Walk and judge; changes nothing. */
-void xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
+/* Walk and judge; changes nothing.  Returns ret->fault. */
+int xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
 /* The same, then set A in every entry used and, for a write, D in the leaf, if the access is allowed. */
-void xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
+int xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
 
 /* Load or store 1, 2, 4 or 8 bytes, little-endian; an access that straddles a page is two.  A fault leaves
  * `ret->fault` non-zero with the first byte that faulted in *cr2, and nothing is stored. */

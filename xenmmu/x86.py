@@ -5,6 +5,7 @@ Knows Intel's and AMD's manuals (SDM vol. 3A, "Paging"; APM vol. 2, chapter 5); 
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from collections.abc import Iterator
@@ -43,12 +44,10 @@ _CODE_BITS = {PF_P: "P", PF_W: "W/R", PF_U: "U/S", PF_RSVD: "RSVD", PF_I: "I/D",
 _LEVEL_NAMES = {1: "PTE", 2: "PDE", 3: "PDPTE", 4: "PML4E", 5: "PML5E"}
 _KINDS = {"read": lib.XM_ACC_READ, "write": lib.XM_ACC_WRITE, "execute": lib.XM_ACC_EXECUTE}
 _NOT_MODELLED = frozenset({"shadow_read", "shadow_write"})
-_ACCESS: dict[tuple[str, bool, bool], int] = {
-    (name, user, implicit): kind | (lib.XM_ACC_USER if user else 0) | (lib.XM_ACC_IMPLICIT if implicit else 0)
-    for name, kind in _KINDS.items()
-    for user in (False, True)
-    for implicit in (False, True)
-}
+# What an access by each is to the C core.
+_BY_SUPERVISOR: dict[str, int] = _KINDS
+_BY_USER: dict[str, int] = {name: kind | lib.XM_ACC_USER for name, kind in _KINDS.items()}
+_IMPLICIT: dict[str, int] = {name: kind | lib.XM_ACC_IMPLICIT for name, kind in _KINDS.items()}
 _FAULTS: dict[int, str | None] = {lib.XM_FAULT_NONE: None, lib.XM_FAULT_PF: "#PF", lib.XM_FAULT_GP: "#GP"}
 _STOPS: tuple[str, ...] = tuple(
     ffi.string(lib.xm_stop_text(stop)).decode() for stop in range(lib.XM_STOP_NOT_MODELLED + 1)
@@ -57,14 +56,17 @@ _PF: int = lib.XM_FAULT_PF
 _BUS: int = lib.XM_FAULT_BUS
 _VENDORS = {"intel": lib.XM_VENDOR_INTEL, "amd": lib.XM_VENDOR_AMD}
 _VENDOR_NAMES = {number: name for name, number in _VENDORS.items()}
-_READ_USER = _ACCESS["read", True, False]
-_READ_SUPERVISOR = _ACCESS["read", False, False]
-_WRITE_USER = _ACCESS["write", True, False]
-_WRITE_SUPERVISOR = _ACCESS["write", False, False]
-_FETCH_USER = _ACCESS["execute", True, False]
-_FETCH_SUPERVISOR = _ACCESS["execute", False, False]
+_READ_USER = _BY_USER["read"]
+_READ_SUPERVISOR = _BY_SUPERVISOR["read"]
+_WRITE_USER = _BY_USER["write"]
+_WRITE_SUPERVISOR = _BY_SUPERVISOR["write"]
+_FETCH_USER = _BY_USER["execute"]
+_FETCH_SUPERVISOR = _BY_SUPERVISOR["execute"]
 _xm_walk, _xm_cpu_load, _xm_cpu_store = lib.xm_walk, lib.xm_cpu_load, lib.xm_cpu_store
-_WALK_HEAD = ffi.offsetof("struct xm_walk", "steps")
+_AT_PAGE_SIZE, _AT_FAULT, _AT_STOP, _AT_TOP, _AT_NSTEPS, _AT_STEPS = (
+    int(ffi.offsetof("struct xm_walk", name)) for name in ("page_size", "fault", "stop", "top_level", "nsteps", "steps")
+)
+_STEPS = struct.Struct("=10Q")
 _CHUNK = 256
 _LARGEST = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
 
@@ -103,35 +105,41 @@ class Walk:
     """What a walk found, as it was then.
 
     `pa` is None when the access faults, `error_code` is None when it is allowed.  `fault` is None, "#PF" or "#GP" (the
-    address is not canonical; its error code is 0), `reason` the rule in words.  `page_size` is in bytes: 0 if the walk
-    did not get to a page.
+    address is not canonical; its error code is 0).
     """
 
-    __slots__ = ("_steps", "_stop", "error_code", "fault", "pa", "page_size", "va")
+    __slots__ = ("_raw", "error_code", "pa", "va")
 
     va: int
     pa: int | None
-    page_size: int
     error_code: int | None
-    fault: str | None
-    _stop: int
-    _steps: bytes
+    _raw: bytes  # the C core's struct xm_walk, of which the rest is read when it is asked for
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of the page, 0 if the walk did not get to one."""
+        return int.from_bytes(self._raw[_AT_PAGE_SIZE : _AT_PAGE_SIZE + 8], sys.byteorder)
+
+    @property
+    def fault(self) -> str | None:
+        """None, "#PF" or "#GP"."""
+        return _FAULTS[self._raw[_AT_FAULT]]
 
     @property
     def reason(self) -> str:
         """The rule that decided, in words; "allowed" when none stopped the access."""
-        return _STOPS[self._stop]
+        return _STOPS[self._raw[_AT_STOP]]
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """The entries used, from the root down."""
-        words = memoryview(self._steps)
-        top, count = words[_WALK_HEAD - 2], words[_WALK_HEAD - 1]
-        pairs = words[_WALK_HEAD : _WALK_HEAD + 16 * count].cast("Q")
-        stop = _STOPS[self._stop] if self._stop else None
-        return tuple(
-            Step(top - i, pairs[2 * i], pairs[2 * i + 1], stop if i == count - 1 else None) for i in range(count)
-        )
+        raw = self._raw
+        top, count, stop = raw[_AT_TOP], raw[_AT_NSTEPS], raw[_AT_STOP]
+        words = _STEPS.unpack_from(raw, _AT_STEPS)
+        found = [Step(top - i, words[2 * i], words[2 * i + 1], None) for i in range(count)]
+        if stop and count:
+            found[-1] = found[-1]._replace(reason=_STOPS[stop])
+        return tuple(found)
 
     def __repr__(self) -> str:
         if self.pa is not None:
@@ -139,13 +147,24 @@ class Walk:
         return f"Walk(va={self.va:#x}, {self.fault}, error_code={self.error_code:#x}: {self.reason})"
 
 
-def _access(access: str, user: object, implicit: object = False) -> int:
-    """The access as the C core has it; the slow path of a lookup in _ACCESS."""
+def _result(va: int, found: Any, raw: bytes) -> Walk:
+    """The walk of `va` from a struct xm_walk and its bytes."""
+    w = Walk()
+    w.va = va
+    w._raw = raw
+    if raw[_AT_FAULT]:
+        w.pa = None
+        w.error_code = found.error_code
+    else:
+        w.pa = found.pa
+        w.error_code = None
+    return w
+
+
+def _bad_access(access: object) -> Exception:
     if isinstance(access, str) and access in _NOT_MODELLED:
-        raise NotImplementedError("shadow-stack accesses are not modelled")
-    if not isinstance(access, str) or access not in _KINDS:
-        raise BadArgument(f"access {access!r} is none of {', '.join(_KINDS)}")
-    return _ACCESS[access, bool(user), bool(implicit)]
+        return NotImplementedError("shadow-stack accesses are not modelled")
+    return BadArgument(f"access {access!r} is none of {', '.join(_KINDS)}")
 
 
 def _bad_address(va: object) -> BadArgument:
@@ -337,31 +356,17 @@ class Cpu:
         access, OutOfRange when an entry lies outside machine memory; the fault of the access is a result.
         """
         try:
-            acc = _ACCESS[access, user, implicit]
+            acc = (_IMPLICIT if implicit else _BY_USER if user else _BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
-            acc = _access(access, user, implicit)
+            raise _bad_access(access) from None
         found = self._walk
         try:
-            _xm_walk(self._c, va, acc, found)
+            kind = _xm_walk(self._c, va, acc, found)
         except (OverflowError, TypeError):
             raise _bad_address(va) from None
-        w = Walk()
-        w.va = va
-        w._steps = self._raw[:]
-        w.page_size = found.page_size
-        kind = found.fault
-        if kind:
-            if kind == _BUS:
-                self._outside(va)
-            w._stop = found.stop
-            w.pa = None
-            w.error_code = found.error_code
-            w.fault = _FAULTS[kind]
-        else:
-            w._stop = 0
-            w.pa = found.pa
-            w.error_code = w.fault = None
-        return w
+        if kind == _BUS:
+            self._outside(va)
+        return _result(va, found, self._raw[:])
 
     def explain(self, va: int, access: str = "read", user: bool = True, implicit: bool = False) -> str:
         """Say in words, level by level, why the access is allowed or faults; also where a walk leaves the machine."""
@@ -388,7 +393,7 @@ class Cpu:
         bits = " ".join(name for bit, name in _CODE_BITS.items() if code & bit) or "no bit"
         text = f"#PF with error code {code:#x} ({bits}): {w.reason}"
         # Of a right that all levels must grant, name those that do not.
-        stop = w._stop
+        stop = w._raw[_AT_STOP]
         takers = {
             lib.XM_STOP_USER_TO_SUPERVISOR: (pte.US, 0),
             lib.XM_STOP_WRITE_TO_READ_ONLY: (pte.RW, 0),
@@ -415,15 +420,14 @@ class Cpu:
     def translate_one(self, va: int, access: str = "read", user: bool = True) -> int | None:
         """Return the physical address of `va`, or None where the access would fault; changes nothing."""
         try:
-            acc = _ACCESS[access, user, False]
+            acc = (_BY_USER if user else _BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
-            acc = _access(access, user)
+            raise _bad_access(access) from None
         found = self._walk
         try:
-            _xm_walk(self._c, va, acc, found)
+            kind = _xm_walk(self._c, va, acc, found)
         except (OverflowError, TypeError):
             raise _bad_address(va) from None
-        kind = found.fault
         if kind:
             if kind == _BUS:
                 self._outside(va)
@@ -440,9 +444,9 @@ class Cpu:
         Raises BadArgument for another buffer and OutOfRange when a walk leaves machine memory.
         """
         try:
-            acc = _ACCESS[access, user, False]
+            acc = (_BY_USER if user else _BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
-            acc = _access(access, user)
+            raise _bad_access(access) from None
         try:
             view = memoryview(vas)
         except TypeError:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, fail
 from xenmmu.machine import Machine
-from xenmmu.x86 import _FAULTS, Walk, _access
+from xenmmu.x86 import _BY_USER, Walk, _bad_access, _result
 
 DOMID_SELF: int = lib.XM_DOMID_SELF
 DOMID_IO: int = lib.XM_DOMID_IO
@@ -604,21 +604,18 @@ class Domain:
         """
         found = self._walk
         try:
-            status = lib.xm_guest_walk(self._c, va, _access(access, True), found)
+            acc = _BY_USER[access]
+        except (KeyError, TypeError):
+            raise _bad_access(access) from None
+        try:
+            status = lib.xm_guest_walk(self._c, va, acc, found)
         except (OverflowError, TypeError) as error:
             _bad(f"walk({va!r})", error)
         if status:
             fail(status, f"walk({va:#x})")
         if found.fault == lib.XM_FAULT_BUS:
             raise OutOfRange(f"walk({va:#x}): an entry lies outside machine memory")
-        w = Walk()
-        w.va = va
-        w.page_size = found.page_size
-        w.fault = _FAULTS[found.fault]
-        w.pa, w.error_code = (None, found.error_code) if w.fault else (found.pa, None)
-        w._stop = found.stop
-        w._steps = ffi.buffer(found)[:]
-        return w
+        return _result(va, found, ffi.buffer(found)[:])
 
     def load(self, va: int, size: int = 8) -> int:
         """Load 1, 2, 4 or 8 bytes, little-endian, in the current mode.

@@ -81,9 +81,9 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 	return xm_judge(cpu, rights, 1ULL << shift, va, access, code, w);
 }
 
-void xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
+int xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
 {
-	walk(cpu, va, access, ret);
+	return walk(cpu, va, access, ret);
 }
 
 /* The entries of the path as the access leaves them.  A recursive path uses one entry several times, and may use its
@@ -99,15 +99,16 @@ static void set_accessed(struct xm_machine *m, const struct xm_walk *w, uint32_t
 	}
 }
 
-void xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
+int xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
 {
 	if (cpu->tlb && xm_tlb_access(cpu, va, access, ret))
-		return;
+		return ret->fault;
 	if (walk(cpu, va, access, ret) != XM_FAULT_NONE)
-		return;
+		return ret->fault;
 	set_accessed(cpu->machine, ret, access);
 	if (cpu->tlb)
 		xm_tlb_fill(cpu, va, access, ret);
+	return XM_FAULT_NONE;
 }
 
 uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n, uint32_t access, uint64_t *pas,
