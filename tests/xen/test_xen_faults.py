@@ -185,6 +185,15 @@ def test_55_stepping_through_xens_slots(g: Any) -> None:
         assert fault(g.d.store, va, 0) == (va, 3)
 
 
+def test_54_no_emulation_through_xens_own_window(g: Any) -> None:
+    assert g.up(g.window_l2, 0, g.peek(g.window_l2, 0) & ~RW).rc == 0
+    va = path_va(258, g.WINDOW_SLOT, 0, 0)  # the window's L1, by a read-only "L1 entry"
+    before = g.d.counters
+    assert fault(g.d.store, va, 0x10) == (va, 3)
+    assert (g.d.counters - before)["ptwr"] == 0
+    assert g.peek(g.window, 0) == 0
+
+
 @pytest.mark.parametrize("rw", [RW, 0], ids=["L2 entry RW", "L2 entry RO"])
 def test_a_process_reads_its_own_tables_through_a_kept_slot_and_writes_none(g: Any, rw: int) -> None:
     slot, x = 255, g.page()
