@@ -520,7 +520,8 @@ struct xm_guest_fault {
 struct xm_xen;
 struct xm_domain;
 
-/* Xen on this machine: frame table, M2P, Xen's own tables.  NULL with *status_ret set when the machine is too small. */
+/* Xen on this machine: frame table, M2P, Xen's own tables.  NULL with *status_ret set when the machine is too small, or
+ * larger than 256 GiB (XM_E_LIMIT). */
 struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *options, int *status_ret);
 void xm_xen_free(struct xm_xen *x);
 struct xm_machine *xm_xen_machine(const struct xm_xen *x);

@@ -285,7 +285,7 @@ class Hypervisor:
     """Xen on a machine: its frame table, machine-to-physical table and own page tables.
 
     The first 256 frames belong to DOMID_IO, Xen's own lie at the top.  Raises BadArgument when `machine` is no
-    Machine, and OutOfFrames when it is too small.
+    Machine, OutOfFrames when it is too small, BadState when it is larger than 256 GiB.
     """
 
     __slots__ = ("__weakref__", "_c", "_machine", "_options")

@@ -14,6 +14,9 @@
 
 #define CHUNK_FRAMES 512 /* frames of a 2-MiB page */
 
+/* 256 GiB: Xen keeps 32 bytes and an M2P word for every frame, used or not, so a sparse machine is not sparse under it. */
+#define MAX_FRAMES (1ULL << 26)
+
 #define XEN_TABLE_FLAGS (XM_PTE_NX | XM_PTE_P | XM_PTE_RW | XM_PTE_A | XM_PTE_D)
 #define M2P_TABLE_FLAGS (XM_PTE_NX | XM_PTE_P | XM_PTE_A | XM_PTE_US)
 #define M2P_LEAF_FLAGS (XM_PTE_P | XM_PTE_US | XM_PTE_PS)
@@ -108,6 +111,9 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 
 	*status_ret = XM_E_ARGUMENT;
 	if (options->mutants >> XM_MUT_KINDS)
+		return NULL;
+	*status_ret = XM_E_LIMIT;
+	if (frames > MAX_FRAMES)
 		return NULL;
 	*status_ret = XM_E_MEMORY;
 	x = xm_state_new(m, sizeof(*x));

@@ -29,3 +29,9 @@ def test_boot_tables_do_not_depend_on_what_memory_held_before() -> None:
     domain = hv.create_domain()
     assert hv.frame_info(domain.kernel_root).pinned
     assert check.audit(hv) == []
+
+
+def test_a_machine_larger_than_the_limit_is_refused_at_once() -> None:
+    machine = Machine(1 << 40)
+    with pytest.raises(BadState, match="limit"):
+        xen.Hypervisor(machine)
