@@ -159,7 +159,8 @@ def tables(every: list[Case]) -> list[report.Table | report.Text]:
     notes = [
         "ns here: median over runs of the median call, from Python.  us 2007: the counted work at the lowest and at "
         f"the highest prices of `xenmmu study`, and for the call itself {CALL[0]} to {CALL[1]} us and {READ[0]} to "
-        f"{READ[1]} us an entry read (assumed).  / kept: times the same case with the slot kept."
+        f"{READ[1]} us an entry read (assumed).  / kept: times the same case with the slot kept.  "
+        "native's own flush is not priced."
     ]
     return [
         report.Table("One pmap_extract", heads, rows, notes),

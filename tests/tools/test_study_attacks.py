@@ -64,6 +64,8 @@ def test_attacks_end_as_the_design_says(design: str, write: str, read: str) -> N
         assert tally.reads[f"own L{level} through slot 255"] == {read: tables}
     assert tally.writes["any level through slot 510"] == {"#PF 0x6": 7}
     assert tally.reads["own any level through slot 510"] == {"#PF 0x4": 7}
+    assert tally.writes["a table's frame through an ordinary page"] == {}
+    assert (tally.exposed, tally.alive) == (write == "#PF 0x7", 1)
     learned = {"own pages": 3, "own page tables": 6} if read == "done" else {"own pages": 0, "own page tables": 0}
     assert {what: n for what, n in tally.learned.items() if what.startswith("own")} == learned
 

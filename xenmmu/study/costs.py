@@ -1,7 +1,8 @@
 """What the counted work would have cost in 2007: prices with their ranges, and the mail's measurements beside them.
 
-Prices are priors for a 2 to 2.6 GHz K8 or Core 2 under Xen 3.1, each with its source; none is fitted.  An interval is
-exact for its prices: a sum of counts times prices, and the ratio of two such sums, take their extremes at corners of
+Prices are ranges assumed for a 2 to 2.6 GHz K8 or Core 2 under Xen 3.1, each with its reason; none is fitted.  They
+agree with what was published: lmbench in "Xen and the Art of Virtualization" (SOSP 2003: a page fault costs 1.31 us
+more with its two transitions), Xen commit 3e1b9525de of 2007-03-20 (a system call's bounce).  An interval is exact for its prices: a sum of counts times prices, and the ratio of two such sums, take their extremes at corners of
 the box of price ranges, so all corners are computed (see `extremes`).  This file knows prices and the mail's numbers;
 it does not know how counts come about.
 """
@@ -35,43 +36,55 @@ def _other_mmuext(counts: Counts) -> int:
 
 
 PRICES: tuple[Price, ...] = (
-    Price("mmu_update, call with its first entry", 0.5, 0.9, "prior: one-entry mmu_update", lambda c: c["mmu_update"]),
+    Price(
+        "mmu_update, call with its first entry",
+        0.5,
+        0.9,
+        "assumed: a hypercall, the lock, the page references, one checked entry",
+        lambda c: c["mmu_update"],
+    ),
     Price(
         "mmu_update, each further entry",
         0.1,
         0.2,
-        "prior: extra entry of a batch",
+        "assumed: one checked entry in a batch",
         lambda c: c["mmu_update_entries"] - c["mmu_update"],
     ),
     Price(
         "update_va_mapping",
         0.5,
         0.9,
-        "assumed equal to a one-entry mmu_update: the same checks",
+        "assumed: as a one-entry mmu_update, the same checks",
         lambda c: c["update_va_mapping"],
     ),
-    Price("INVLPG_LOCAL", 0.3, 0.5, "prior", lambda c: c["MMUEXT_INVLPG_LOCAL"]),
+    Price("INVLPG_LOCAL", 0.3, 0.5, "assumed: a hypercall and an INVLPG", lambda c: c["MMUEXT_INVLPG_LOCAL"]),
     Price(
         "TLB_FLUSH_LOCAL and refilling the TLB",
         1.6,
         4.0,
-        "prior: 0.6 to 1 for the call, 1 to 3 for the refill",
+        "assumed: 0.6 to 1 for the call, 1 to 3 for the refill",
         lambda c: c["MMUEXT_TLB_FLUSH_LOCAL"],
     ),
-    Price("another mmuext_op (pin, unpin, base pointer)", 0.15, 0.3, "prior: null hypercall", _other_mmuext),
+    Price("another mmuext_op (pin, unpin, base pointer)", 0.15, 0.3, "assumed: an empty hypercall", _other_mmuext),
     Price(
         "slot visited while (de)validating a table",
         1 / 512,
         20 / 512,
-        "prior: 5 to 20 for a full L1; lower end 1, since the tables of a small process are mostly empty",
+        "assumed: 5 to 20 for a full L1, 1 for a nearly empty one, as most are",
         lambda c: c["entries_validated"],
     ),
-    Price("round trip user to kernel and back", 0.5, 0.9, "prior: includes its two cr3 loads", lambda c: c["iret"]),
+    Price(
+        "round trip user to kernel and back",
+        0.5,
+        0.9,
+        "assumed, with two cr3 loads; Xen commit 3e1b9525de measured 0.22 to 0.54 for one bounce",
+        lambda c: c["iret"],
+    ),
     Price(
         "system calls of a process that touch no page table",
         0.0,
         450.0,
-        "assumed: 0 to 500 of them at 0.5 to 0.9 each; the trace does not record them",
+        "assumed: 0 to 500 of them at 0.5 to 0.9; the trace does not record them",
         lambda c: c["processes"],
     ),
 )

@@ -71,6 +71,9 @@ class Tally:
     writes: dict[str, Counter[str]] = field(default_factory=dict)
     reads: dict[str, Counter[str]] = field(default_factory=dict)
     probes: int = 0
+    #: Processes alive at the probes, and those of them whose slot 255 was valid: sums.
+    alive: int = 0
+    exposed: int = 0
     #: Frame numbers read from entries, by what the frames are.
     learned: dict[str, int] = field(default_factory=dict)
 
@@ -132,9 +135,12 @@ def _attack_tables(kernel: Kernel, space: Space, tally: Tally) -> None:
 def _attack_mappings(kernel: Kernel, space: Space, tally: Tally) -> None:
     """Write through every user page that maps a frame of one of the process's own tables."""
     tables = {table.mfn for table in space.tables}
+    # Counted even where there is none, so that it is seen to have been looked for.
+    what = "a table's frame through an ordinary page"
+    tally.writes.setdefault(what, Counter())
     for va, entry in space.leaves:
         if (entry & _ADDR) // PAGE_SIZE in tables:
-            tally.write("a table's frame through an ordinary page", store(kernel, va, 0))
+            tally.write(what, store(kernel, va, 0))
 
 
 def _read_whole_tables(kernel: Kernel, space: Space, tally: Tally) -> None:
@@ -183,6 +189,9 @@ def probe(kernel: Kernel, tally: Tally) -> None:
         return
     space = scan(kernel.machine, kernel.root_mfn(kernel.current))
     tally.probes += 1
+    for pmap in kernel.pmaps:
+        tally.alive += 1
+        tally.exposed += kernel.machine.read64(kernel.root_mfn(pmap) * PAGE_SIZE + 8 * L4_SLOT_PTE) & _P
     _attack_tables(kernel, space, tally)
     _attack_mappings(kernel, space, tally)
     _read_whole_tables(kernel, space, tally)

@@ -99,9 +99,17 @@ def safety(outcomes: Sequence[Outcome]) -> Table:
     rows.append(["reads tried by user mode"])
     for what in sorted(_merged(outcomes, lambda o: o.tally.reads), key=_order):
         rows.append([f"  {what}", *(_endings(o.tally.reads.get(what, Counter())) for o in outcomes)])
-    rows.append(["machine frame numbers learned, most at one attack"])
+    rows.append(["exposed"])
     for what in _merged(outcomes, lambda o: o.tally.learned):
-        rows.append([f"  of {what}", *(f"{o.tally.learned.get(what, 0):,}" for o in outcomes)])
+        rows.append(
+            [f"  machine frame numbers of {what}, at most", *(f"{o.tally.learned.get(what, 0):,}" for o in outcomes)]
+        )
+    rows.append(
+        [
+            "  processes with slot 255 valid, of those alive",
+            *(f"{o.tally.exposed:,}/{o.tally.alive:,}" for o in outcomes),
+        ]
+    )
     rows.append(["checked"])
     rows.append(["  attacks", *(str(o.tally.probes) for o in outcomes)])
     rows.append(["  audits of everything", *(str(o.audits) for o in outcomes)])
@@ -116,6 +124,24 @@ def safety(outcomes: Sequence[Outcome]) -> Table:
             "the rules of Xen 4.17, for 3.1 see the side effects."
         ],
     )
+
+
+def _answer(by: Mapping[str, Outcome]) -> list[tuple[str, str]]:
+    """What keeping the slot gave and what it cost, where both kernels of the mail were run."""
+    if "kept" not in by or "stock" not in by:
+        return []
+    kept, stock = by["kept"], by["stock"]
+    learned = ", ".join(f"{n:,} of {what}" for what, n in kept.tally.learned.items())
+    calls = stock.counts["hypercalls"] / kept.counts["hypercalls"]
+    return [
+        (
+            "keeping slot 255 valid",
+            "lets a process read its page tables and write "
+            f"{'SOME' if kept.tally.breaches else 'none'} of them; it learns machine frame numbers ({learned}, the "
+            f"most at one attack), and hypercalls fall from {stock.counts['hypercalls']:,} to "
+            f"{kept.counts['hypercalls']:,}, {calls:.1f} times",
+        )
+    ]
 
 
 def verdict(outcomes: Sequence[Outcome], serial: Sequence[Outcome], findings: Sequence[Finding]) -> Text:
@@ -133,6 +159,7 @@ def verdict(outcomes: Sequence[Outcome], serial: Sequence[Outcome], findings: Se
         )
     for o in (*outcomes, *serial):
         items += [(f"VIOLATION, {o.design}", text) for text in o.violations]
+    items += _answer({o.design: o for o in outcomes})
     missing = [f.name for f in findings if not f.reproduced]
     items.append(
         (
@@ -169,7 +196,7 @@ def cost_counts(outcomes: Sequence[Outcome]) -> Table:
 def prices() -> Table:
     """The price list, with sources."""
     return Table(
-        "Prices, microseconds (priors for 2 to 2.6 GHz machines of 2007 under Xen 3.1; none is fitted)",
+        "Prices in microseconds, for a 2 to 2.6 GHz machine of 2007 under Xen 3.1; none is fitted to the mail",
         ["work", "low", "high", "source"],
         [[p.name, f"{p.low:.3g}", f"{p.high:.3g}", p.source] for p in costs.PRICES],
         text=(0, 3),
@@ -283,7 +310,8 @@ def as_json(
                 "writes": {what: dict(endings) for what, endings in o.tally.writes.items()},
                 "reads": {what: dict(endings) for what, endings in o.tally.reads.items()},
                 "learned": dict(o.tally.learned),
-                "probes": o.tally.probes,
+                "attacks": o.tally.probes,
+                "slot_255_valid": [o.tally.exposed, o.tally.alive],
                 "writes_tried": o.tally.tried,
                 "writes_succeeded": o.tally.breaches,
                 "audits": o.audits,
