@@ -12,6 +12,7 @@ microseconds are the counted work at the prices of `xenmmu study`, and what they
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -74,21 +75,27 @@ class Case:
             self.kernel.pmap_extract(self.pmap, self.va)
             self.counts = {name: n - before[name] for name, n in self.kernel.counters.items()}
 
+    def work(self) -> list[tuple[int, float, float]]:
+        """The priced work of one call: amount, lowest and highest price in microseconds."""
+        loads = self.counts["pmap_loads"]
+        own = [(1, *CALL), (self.counts["pte_reads"] - COMPARED * loads, *READ), (loads, *COMPARE)]
+        amounts = costs.amounts({**self.counts, "processes": 0})
+        return own + [(n, price.low, price.high) for n, price in zip(amounts, costs.PRICES, strict=True)]
+
     def microseconds(self) -> tuple[float, float]:
         """Modelled time of one call, at the lowest and at the highest prices."""
-        amounts = costs.amounts({**self.counts, "processes": 0})
-        loads = self.counts["pmap_loads"]
-        reads = self.counts["pte_reads"] - COMPARED * loads
-        low = CALL[0] + READ[0] * reads + COMPARE[0] * loads
-        high = CALL[1] + READ[1] * reads + COMPARE[1] * loads
-        for n, price in zip(amounts, costs.PRICES, strict=True):
-            low += n * price.low
-            high += n * price.high
-        return low, high
+        return sum(n * low for n, low, _ in self.work()), sum(n * high for n, _, high in self.work())
 
     def over(self, other: Case) -> tuple[float, float]:
-        """How many times the other's modelled time: the extremes of the ratio at common prices' two ends."""
-        ratios = [mine / its for mine, its in zip(self.microseconds(), other.microseconds(), strict=True)]
+        """How many times the other's modelled time: the extremes over all prices in range, which lie at corners."""
+        used = [
+            (n, m, low, high) for (n, low, high), (m, _, _) in zip(self.work(), other.work(), strict=True) if n or m
+        ]
+        ratios = []
+        for prices in itertools.product(*((low, high) for _, _, low, high in used)):
+            mine = sum(n * price for (n, _, _, _), price in zip(used, prices, strict=True))
+            its = sum(m * price for (_, m, _, _), price in zip(used, prices, strict=True))
+            ratios.append(mine / its)
         return min(ratios), max(ratios)
 
 
@@ -159,8 +166,8 @@ def tables(every: list[Case]) -> list[report.Table | report.Text]:
     notes = [
         "ns here: median over runs of the median call, from Python.  us 2007: the counted work at the lowest and at "
         f"the highest prices of `xenmmu study`, and for the call itself {CALL[0]} to {CALL[1]} us and {READ[0]} to "
-        f"{READ[1]} us an entry read (assumed).  / kept: times the same case with the slot kept.  "
-        "native's own flush is not priced."
+        f"{READ[1]} us an entry read (assumed).  / kept: times the same case with the slot kept, at all prices "
+        "in range.  native's own flush is not priced."
     ]
     return [
         report.Table("One pmap_extract", heads, rows, notes),
@@ -179,7 +186,7 @@ def summary(every: list[Case]) -> list[tuple[str, str]]:
                 low, high = case.over(kept[case.name])
                 here = statistics.median(case.times) / statistics.median(kept[case.name].times)
                 words.append(
-                    f"{case.name} {low:.0f} to {high:.0f} times in modelled time, {here:.1f} in the emulator's"
+                    f"{case.name} {low:.1f} to {high:.1f} times in modelled time, {here:.1f} in the emulator's"
                 )
         found.append((f"{design} over kept", "; ".join(words)))
     return found
