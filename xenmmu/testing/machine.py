@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule
@@ -44,6 +44,16 @@ def _windows() -> dict[int, list[int]]:
 _WINDOWS = _windows()
 
 
+class Step(NamedTuple):
+    """One step of a run: the rule and what was drawn for it."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
+
 def step(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
     """A rule after which everything must hold.  (Hypothesis would print its own invariants as steps.)"""
 
@@ -51,8 +61,9 @@ def step(**kwargs: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(method: Callable[..., Any]) -> Any:
         @functools.wraps(method)
-        def checked(self: GuestMachine, *args: Any, **drawn: Any) -> Any:
-            result = method(self, *args, **drawn)
+        def checked(self: GuestMachine, **arguments: Any) -> Any:
+            self.history.append(Step(method.__name__, arguments))
+            result = method(self, **arguments)
             self.check()
             return result
 
@@ -73,12 +84,20 @@ class GuestMachine(RuleBasedStateMachine):
     entries: Bundle[s.Entry] = Bundle("entries")
     prepared: Bundle[str] = Bundle("prepared")
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: The steps taken since boot; all that they draw is symbolic, so another machine can repeat them.
+        self.history: list[Step] = []
+
     @initialize()
     def boot(self) -> None:
         """Make the world; a step of its own, so that a bug that shows at once has a step to its name."""
-        self.world = World(self.mutants, privileged=self.privileged)
-        self.world.start_process()
+        self.world = self.make_world()
         self.check()
+
+    def make_world(self) -> World:
+        """The system to test."""
+        return World(self.mutants, privileged=self.privileged)
 
     # ---- the guest kernel
 
@@ -86,16 +105,18 @@ class GuestMachine(RuleBasedStateMachine):
         w = self.world
         return w.guest.mmu_update([(w.frame(entry.table) * PAGE_SIZE + entry.slot * 8, w.entry(entry.to, flags))])
 
+    def _link(self, entry: s.Entry, flags: str) -> Any:
+        return multiple() if self._write(entry, flags).rc else entry
+
     @step(target=entries, link=s.links, slot=s.slots, flags=s.flags)
     def link(self, link: tuple[str, str], slot: int, flags: str) -> Any:
         """mmu_update: let an entry of a table name a frame."""
-        entry = s.Entry(link[0], slot, link[1])
-        return multiple() if self._write(entry, flags).rc else entry
+        return self._link(s.Entry(link[0], slot, link[1]), flags)
 
     @step(target=entries, table=st.sampled_from(TABLES), slot=s.slots, flags=s.flags)
     def link_to_itself(self, table: str, slot: int, flags: str) -> Any:
         """mmu_update: a recursive slot."""
-        return self.link((table, table), slot, flags)
+        return self._link(s.Entry(table, slot, table), flags)
 
     @step(entry=entries, flag=st.sampled_from(tuple(FLAGS)))
     def toggle(self, entry: s.Entry, flag: str) -> None:
@@ -107,8 +128,7 @@ class GuestMachine(RuleBasedStateMachine):
     @step(target=entries, entry=entries, to=s.frames, flags=s.flags)
     def change_frame(self, entry: s.Entry, to: str, flags: str) -> Any:
         """mmu_update: the slot stays, the frame changes."""
-        changed = entry._replace(to=to)
-        return multiple() if self._write(changed, flags).rc else changed
+        return self._link(entry._replace(to=to), flags)
 
     @step(requests=s.batches, foreigndom=s.domains)
     def mmu_update(self, requests: list[s.Update], foreigndom: int) -> None:
@@ -126,7 +146,7 @@ class GuestMachine(RuleBasedStateMachine):
                 return multiple()
         return page
 
-    @step(frame=st.one_of(prepared, s.frames), level=st.sampled_from((1, 1, 2, 3, 4)))
+    @step(frame=st.one_of(prepared, s.frames), level=st.sampled_from((1, 1, 1, 2, 3, 4)))
     def pin(self, frame: str, level: int) -> None:
         """mmuext_op: MMUEXT_PIN_L1_TABLE to MMUEXT_PIN_L4_TABLE."""
         w = self.world
@@ -134,6 +154,11 @@ class GuestMachine(RuleBasedStateMachine):
         if result.rc == 0:
             info = w.hv.frame_info(w.frame(frame))
             assert info.type == level, f"I-PIN: {frame} pinned as L{level} is {info.type!r}"
+
+    @step(target=entries, page=prepared, level=st.sampled_from((1, 1, 2, 3)), slot=s.slots)
+    def hook(self, page: str, level: int, slot: int) -> Any:
+        """mmu_update: a prepared page becomes a table of the process."""
+        return self._link(s.Entry(f"user L{level + 1}", slot, page), "P RW US")
 
     @step(cmd=s.mmuext_commands, frame=s.frames, source=s.frames, foreigndom=s.domains)
     def mmuext_op(self, cmd: str, frame: str, source: str, foreigndom: int) -> None:
@@ -166,7 +191,7 @@ class GuestMachine(RuleBasedStateMachine):
     def user_store(self, path: s.Path, to: str, flags: str) -> None:
         """A store of the process; it may change its data and nothing else."""
         va, value = s.address(path), self.world.entry(to, flags)
-        assert not self.world.user_stores([va], value), f"I-USERW: user mode stored into a page table at {va:#x}"
+        self._no_table_among(self.world.user_stores([va], value))
         self._as_user(lambda: self.world.guest.store(va, value))
 
     @step(path=s.paths)
@@ -202,5 +227,8 @@ class GuestMachine(RuleBasedStateMachine):
         """Really tried: a store at every window reaches no active page table."""
         root = self.world.guest.user_root * PAGE_SIZE
         vas = [va for slot, vas in _WINDOWS.items() if self.world.machine.read64(root + slot * 8) & P for va in vas]
-        written = self.world.user_stores(vas, _JUNK)
-        assert not written, f"I-USERW: user mode stored into a page table at {written[0]:#x}"
+        self._no_table_among(self.world.user_stores(vas, _JUNK))
+
+    def _no_table_among(self, stored: dict[int, int]) -> None:
+        for va, mfn in stored.items():
+            assert not self.world.is_active_table(mfn), f"I-USERW: user mode stored into table {mfn:#x} at {va:#x}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from xenmmu import xen
-from xenmmu.testing.world import PAGES, TABLES
+from xenmmu.testing.world import DATA, PAGES, SPECIAL, TABLES
 
 #: A linear address: the indices of its walk from level 4 down, and the word in the page.
 Path = tuple[int, int, int, int, int]
@@ -35,8 +35,7 @@ class Entry(NamedTuple):
     to: str
 
 
-_SPECIAL = ("kernel L4", "boot L3", "boot L2", "boot L1", "shared info", "victim", "victim L4", "I/O", "Xen", "nowhere")
-_FRAMES = (*TABLES, *PAGES, "data 0", "data 1", *_SPECIAL)
+_FRAMES = (*TABLES, *PAGES, *DATA, *SPECIAL)
 
 # One draw each: what is likelier stands there more often.
 #: Frames by name: the process's tables and spare pages most often.
@@ -88,8 +87,19 @@ updates: st.SearchStrategy[Update] = st.builds(
     st.sampled_from(_COMMANDS),
 )
 batches: st.SearchStrategy[list[Update]] = st.lists(updates, min_size=1, max_size=3)
-#: What a guest writes into a page before it makes it a table: entries from slot 0 on.
-contents: st.SearchStrategy[list[tuple[str, str]]] = st.lists(st.tuples(frames, flags), min_size=1, max_size=3)
+#: What a guest writes into a page before it makes it a table, entries from slot 0 on: some that an L1 may hold, some
+#: that it may not, and anything.
+contents: st.SearchStrategy[list[tuple[str, str]]] = st.lists(
+    st.sampled_from(
+        (
+            *(("data 0", "P US"), ("page 4", "P RW US"), ("user L1", "P US")) * 40,
+            *(("user L1", "P RW US"), ("victim", "P US"), ("Xen", "P US")) * 40,
+            *((to, flags) for to in _FRAMES for flags in ("", "P US", "P RW US", "P RW US PS", "P US PCD", "P RW")),
+        )
+    ),
+    min_size=1,
+    max_size=3,
+)
 #: The domain named by a hypercall.
 domains: st.SearchStrategy[int] = st.sampled_from(
     (*(xen.DOMID_SELF,) * 6, xen.DOMID_IO, xen.DOMID_XEN, xen.DOMID_COW, 0, 1, 99)

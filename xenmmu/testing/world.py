@@ -1,15 +1,15 @@
-"""A small Xen system whose frames have names, so that a failing sequence of operations can be read and repeated.
+"""Small Xen systems whose frames have names, so that a failing sequence of operations can be read and repeated.
 
 Two domains live on a machine of 16 MiB: ``victim``, which does nothing and must come to no harm, and the plain domain
-``guest`` that is driven.  The guest has a process by hand: a pinned L4 with one table of each level below it, and two
-data pages.  No slot of its L4 is recursive yet.
+``guest`` that is driven.  The guest has a process with two data pages at linear addresses 0 and 4096.  In `World` its
+tables are made by hand and no slot of its L4 is recursive yet; in `KernelWorld` a NetBSD kernel runs it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from xenmmu import xen
+from xenmmu import netbsd, xen
 from xenmmu._core import ffi, lib
 from xenmmu.machine import PAGE_SIZE, Machine
 
@@ -33,6 +33,8 @@ FLAGS: dict[str, int] = {
 BOOT_BASE = 0xFFFFFFFF80000000
 TABLES = ("user L4", "user L3", "user L2", "user L1")
 PAGES = ("page 0", "page 1", "page 2", "page 3", "page 4", "aligned")
+DATA = ("data 0", "data 1")
+SPECIAL = ("kernel L4", "boot L3", "boot L2", "boot L1", "shared info", "victim", "victim L4", "I/O", "Xen", "nowhere")
 _MACHINE_BYTES = 16 << 20
 _VICTIM_FRAMES = 64
 _GUEST_FRAMES = 256
@@ -47,69 +49,73 @@ def flag_bits(flags: str) -> int:
 
 
 class World:
-    """Machine, hypervisor, two domains, and the guest's frames by name."""
+    """Machine, hypervisor, two domains, the guest's frames by name, and a process made by hand."""
 
     def __init__(self, mutants: tuple[str, ...] = (), *, privileged: bool = False) -> None:
         self.machine = Machine(_MACHINE_BYTES)
         self.hv = xen.Hypervisor(self.machine, xen.Options(mutants=mutants))
         self.victim = self.hv.create_domain(_VICTIM_FRAMES, privileged=False)
         self.guest = self.hv.create_domain(_GUEST_FRAMES, privileged=privileged)
-        self._frames = {
-            "kernel L4": self.guest.kernel_root,
-            "boot data": self.guest.mfns[0],
-            "shared info": self.guest.shared_info,
-            "victim": self.victim.mfns[-1],
-            "victim L4": self.victim.kernel_root,
-            "I/O": 1,
-            "Xen": self._first_of(xen.DOMID_XEN),
-            "nowhere": (1 << 40) - 1,
-        }
+        #: Machine frames that nothing uses yet.
+        self.spare = self._spare_frames()
+        self._frames = dict(zip((*PAGES[:-1], *DATA), self._take_spare(), strict=True))
+        self._frames.update(
+            {
+                "aligned": self._aligned,
+                "kernel L4": self.guest.kernel_root,
+                "shared info": self.guest.shared_info,
+                "victim": self.victim.mfns[-1],
+                "victim L4": self.victim.kernel_root,
+                "I/O": 1,
+                "Xen": self.machine.frames - 1,
+                "nowhere": (1 << 40) - 1,
+            }
+        )
         for level in (3, 2, 1):
-            self._frames[f"boot L{level}"] = self._below(self.guest.kernel_root, level, BOOT_BASE)
-        spare = list(self.guest.mfns[self.guest.boot_frames :])
+            self._frames[f"boot L{level}"] = self.table(self.guest.kernel_root, level, BOOT_BASE)
+        self.start_process()
+
+    def _spare_frames(self) -> list[int]:
+        return list(self.guest.mfns[self.guest.boot_frames :])
+
+    def _take_spare(self) -> list[int]:
         # XSA-148 needs a table on a 2 MiB boundary.
-        aligned = next(mfn for mfn in spare if mfn % 512 == 0)
-        spare.remove(aligned)
-        self._frames["aligned"] = aligned
-        for name in (*TABLES, *PAGES[:-1], "data 0", "data 1"):
-            self._frames[name] = spare.pop(0)
+        self._aligned = next(mfn for mfn in self.spare if mfn % 512 == 0)
+        self.spare.remove(self._aligned)
+        taken = self.spare[: len(PAGES) - 1 + len(DATA)]
+        del self.spare[: len(taken)]
+        return taken
 
     def start_process(self) -> None:
-        """Build the process by hypercalls and load its L4 as the user root."""
-        l4, l3, l2, l1 = (self.frame(name) for name in TABLES)
-        self._must(self.guest.mmuext_op([xen.MmuextOp(xen.MMUEXT_PIN_L4_TABLE, l4)]))
-        for table, target in ((l4, l3), (l3, l2), (l2, l1), (l1, self.frame("data 0"))):
-            self._must(self.guest.mmu_update([(table * PAGE_SIZE, target << 12 | P | RW | US)]))
-        self._must(self.guest.mmu_update([(l1 * PAGE_SIZE + 8, self.frame("data 1") << 12 | P | US)]))
-        self._must(self.guest.mmuext_op([xen.MmuextOp(xen.MMUEXT_NEW_USER_BASEPTR, l4)]))
+        """Give the guest a process and load its L4 as the user root."""
+        l4, l3, l2, l1 = (self.spare.pop(0) for _ in TABLES)
+        self._frames.update(zip(TABLES, (l4, l3, l2, l1), strict=True))
+        links = [(l4, l3), (l3, l2), (l2, l1), (l1, self.frame("data 0"))]
+        requests = [(table * PAGE_SIZE, to << 12 | P | RW | US) for table, to in links]
+        requests.append((l1 * PAGE_SIZE + 8, self.frame("data 1") << 12 | P | US))
+        for result in (
+            self.guest.mmuext_op([xen.MmuextOp(xen.MMUEXT_PIN_L4_TABLE, l4)]),
+            self.guest.mmu_update(requests),
+            self.guest.mmuext_op([xen.MmuextOp(xen.MMUEXT_NEW_USER_BASEPTR, l4)]),
+        ):
+            if result.rc:
+                raise RuntimeError(f"the world could not be built: {result}")
 
-    @staticmethod
-    def _must(result: xen.Result) -> None:
-        if result.rc:
-            raise RuntimeError(f"the world could not be built: {result}")
+    # ---- frames
 
-    def _first_of(self, owner: int) -> int:
-        return next(mfn for mfn in reversed(range(self.machine.frames)) if self.hv.frame_info(mfn).owner == owner)
-
-    def _below(self, root: int, level: int, va: int) -> int:
-        """Frame of the table of `level` that serves `va` under a root; the bytes are trusted."""
+    def table(self, root: int, level: int, va: int) -> int:
+        """Frame of the table of `level` that serves `va` under the L4 `root`, as the bytes have it; 0 for none."""
         table = root
         for at in range(4, level, -1):
-            table = (self.machine.read64(table * PAGE_SIZE + (va >> (3 + 9 * at) & 511) * 8) & _ADDR) >> 12
+            entry = self.machine.read64(table * PAGE_SIZE + (va >> (3 + 9 * at) & 511) * 8)
+            table = (entry & _ADDR) >> 12 if entry & P else 0
+            if not 0 < table < self.machine.frames:
+                return 0
         return table
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every name that `frame` knows."""
-        return tuple(self._frames)
 
     def frame(self, name: str) -> int:
         """Machine frame number of a name."""
         return self._frames[name]
-
-    def name(self, mfn: int) -> str:
-        """The name of a frame, or its number."""
-        return next((name for name, other in self._frames.items() if other == mfn), hex(mfn))
 
     def entry(self, to: str, flags: str) -> int:
         """The entry that names frame `to` with the bits of `flags`."""
@@ -120,27 +126,84 @@ class World:
         info = self.hv.frame_info(mfn)
         return xen.PageType.L1 <= info.type <= xen.PageType.L4 and info.type_count > 0
 
-    def user_stores(self, vas: list[int], value: int) -> list[int]:
-        """The addresses of `vas` where user mode can store into an active page table.
+    # ---- user mode, by the emulated processor, with Xen's handling of faults; what is done is undone
 
-        Each store is really made, by the emulated processor in user mode, and undone.
-        """
-        guest = self.guest
-        if not guest.user_root:
-            return []
-        done: list[tuple[int, int]] = []
-        walk = ffi.new("struct xm_walk *")
-        with self.machine.trial():
-            if not guest.user_mode:
-                guest.enter_user()
-            for va in vas:
-                if self._stored(va, value):
-                    # Xen's emulation stores where the address can be read only.
-                    access = lib.XM_ACC_READ if guest._fault.emulated else lib.XM_ACC_WRITE
-                    lib.xm_guest_walk(guest._c, va, access, walk)
-                    done.append((va, walk.pa >> 12))
-        return [va for va, mfn in done if self.is_active_table(mfn)]
-
-    def _stored(self, va: int, value: int) -> bool:
+    def user_load(self, va: int) -> int | None:
+        """The word that user mode reads at `va`; None where it faults, or without a process."""
+        value = ffi.new("uint64_t *")
         fault: Any = self.guest._fault
-        return not lib.xm_guest_store(self.guest._c, va, 8, value, fault) and not fault.fault
+        if not self.guest.user_root:
+            return None
+        with self.machine.trial():
+            self._to_user()
+            read = not lib.xm_guest_load(self.guest._c, va, 8, value, fault) and not fault.fault
+        return value[0] if read else None
+
+    def user_stores(self, vas: list[int], value: int) -> dict[int, int]:
+        """Where user mode can store: of the addresses `vas`, those without a fault -> the frame that is written."""
+        done: dict[int, int] = {}
+        fault: Any = self.guest._fault
+        walk = ffi.new("struct xm_walk *")
+        if not self.guest.user_root:
+            return done
+        with self.machine.trial():
+            self._to_user()
+            for va in vas:
+                if lib.xm_guest_store(self.guest._c, va, 8, value, fault) or fault.fault:
+                    continue
+                # Xen's emulation stores where the address can only be read.
+                access = lib.XM_ACC_READ if fault.emulated else lib.XM_ACC_WRITE
+                lib.xm_guest_walk(self.guest._c, va, access, walk)
+                done[va] = walk.pa >> 12
+        return done
+
+    def user_store(self, va: int, value: int) -> bool:
+        """Whether user mode can store `value` at `va`."""
+        return bool(self.user_stores([va], value))
+
+    def _to_user(self) -> None:
+        if not self.guest.user_mode:
+            self.guest.enter_user()
+
+
+class KernelWorld(World):
+    """The same with a NetBSD kernel of a design in the guest: its first process is the one with the data pages."""
+
+    def __init__(self, mutants: tuple[str, ...] = (), *, privileged: bool = False, design: str = "kept") -> None:
+        self._design = design
+        super().__init__(mutants, privileged=privileged)
+
+    def _spare_frames(self) -> list[int]:
+        self.kernel = netbsd.Kernel(self.guest, design=self._design)
+        self._pa = {}
+        for _ in range(self.kernel.free_pages):
+            pa = self.kernel.uvm_pagealloc()
+            self._pa[self.kernel.p2m(pa >> 12)] = pa
+        return list(self._pa)
+
+    def start_process(self) -> None:
+        """Boot gave every page to us: what the tests do not use goes back, and the kernel makes a process."""
+        k = self.kernel
+        for mfn in self.spare:
+            k.uvm_pagefree(self._pa[mfn])
+        self.spare.clear()
+        process = k.pmap_create()
+        k.pmap_enter(process, 0, self.page("data 0"), netbsd.VM_PROT_READ | netbsd.VM_PROT_WRITE)
+        k.pmap_enter(process, PAGE_SIZE, self.page("data 1"), netbsd.VM_PROT_READ)
+        k.switch(process)
+
+    def page(self, name: str) -> int:
+        """Pseudo-physical address of a page by name."""
+        return self._pa[self._frames[name]]
+
+    def frame(self, name: str) -> int:
+        """Machine frame number of a name; the user tables are those that serve address 0 for the running process.
+
+        A table that the process does not have is page 4.
+        """
+        if name not in TABLES:
+            return self._frames[name]
+        current = self.kernel.current
+        if current is None:
+            return self._frames["page 4"]
+        return self.table(self.kernel.root_mfn(current), 4 - TABLES.index(name), 0) or self._frames["page 4"]
