@@ -6,6 +6,7 @@ depend on nothing but the trace.  This file knows what is done when; what it cos
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -129,6 +130,8 @@ def replay_all(tasks: Sequence[Task], jobs: int, advance: Advance) -> list[Outco
         result = replay(task, advance, stop)
         if isinstance(result, Failure):
             stop.set()
+        # A kernel and its handles refer to each other, and a machine is too big to wait for the collector's next turn.
+        gc.collect()
         return result
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
