@@ -1,0 +1,117 @@
+/*
+ * guest.c - runs cases: writes the entries, sets the control registers, makes the access, notes what happened.
+ *
+ * Knows: layout.h.  Does not know: what should happen.
+ */
+#include "layout.h"
+
+extern void run_access(unsigned op, uint64_t va, uint64_t value, uint64_t rflags, int user);
+extern const char accesses[], accesses_end[], on_int3[], on_13[], on_14[], on_other[];
+extern uint64_t gdt[], fault_code, access_data;
+extern uint32_t fault_vector;
+extern char trap_stack_top[];
+
+static uint64_t idt[256][2];
+static uint32_t tss[26];
+
+static void *at(uint64_t pa)
+{
+	return (void *)(KERNEL_VA + pa);
+}
+
+static void set_gate(unsigned vector, const char *handler, uint64_t dpl)
+{
+	uint64_t to = (uint64_t)handler;
+
+	idt[vector][0] = (to & 0xffff) | 8 << 16 | (0x8e00 | dpl << 13) << 32 | (to & 0xffff0000) << 32;
+	idt[vector][1] = to >> 32;
+}
+
+static void set_traps(void)
+{
+	struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) pointer = {sizeof(idt) - 1, (uint64_t)idt};
+	uint64_t base = (uint64_t)tss;
+
+	for (unsigned i = 0; i < 256; i++)
+		set_gate(i, on_other, 0);
+	set_gate(3, on_int3, 3);
+	set_gate(13, on_13, 0);
+	set_gate(14, on_14, 0);
+	tss[1] = (uint32_t)(uint64_t)trap_stack_top;
+	tss[2] = (uint32_t)((uint64_t)trap_stack_top >> 32);
+	gdt[5] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 | 0x89ULL << 40 | (base >> 24 & 0xff) << 56;
+	gdt[6] = base >> 32;
+	__asm__ volatile("lidt %0; ltr %w1" ::"m"(pointer), "r"(0x28));
+}
+
+static void write_msr(uint32_t msr, uint64_t value)
+{
+	__asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+}
+
+static void set_control(const struct test_case *c, unsigned levels)
+{
+	uint64_t cr0 = 0x80000033 | (c->flags & F_WP ? 0x10000 : 0);
+	uint64_t cr4 = 0x20 | (levels == 5 ? 0x1000 : 0) | (c->flags & F_SMEP ? 1 << 20 : 0) |
+		       (c->flags & F_SMAP ? 1 << 21 : 0) | (c->flags & F_PKE ? 1 << 22 : 0) |
+		       (c->flags & F_PKS ? 1 << 24 : 0);
+
+	__asm__ volatile("mov %0, %%cr0; mov %1, %%cr4" ::"r"(cr0), "r"(cr4) : "memory");
+	write_msr(0xc0000080, 0x500 | (c->flags & F_NXE ? 0x800 : 0));
+	if (c->flags & F_PKE)
+		__asm__ volatile(".byte 0x0f, 0x01, 0xef" ::"a"(c->pkru), "c"(0), "d"(0) : "memory");
+	if (c->flags & F_PKS)
+		write_msr(0x6e1, c->pkrs);
+}
+
+static void run_case(const struct test_case *c, struct test_result *r, unsigned levels)
+{
+	uint64_t *slot[5];
+	uint64_t cr2;
+
+	for (unsigned i = 1; i <= levels; i++) {
+		slot[i - 1] = (uint64_t *)at(TABLES + i * 4096) + (c->va >> (3 + 9 * i) & 511);
+		*slot[i - 1] = c->entry[i - 1];
+	}
+	__asm__ volatile("invlpg (%0)" ::"r"(c->va) : "memory");
+	__asm__ volatile("mov %0, %%cr2" ::"r"(0ULL));
+	/* A store writes what is there already: the result holds it, beforehand. */
+	run_access(c->op, c->va, r->data, 2 | (c->flags & F_AC ? 1 << 18 : 0), c->flags & F_USER);
+	__asm__ volatile("mov %%cr2, %0" : "=r"(cr2));
+	__asm__ volatile("invlpg (%0)" ::"r"(c->va) : "memory");
+	for (unsigned i = 0; i < levels; i++) {
+		r->entry[i] = *slot[i];
+		*slot[i] = 0;
+	}
+	r->vector = (uint16_t)fault_vector;
+	r->code = fault_vector ? (uint16_t)fault_code : 0;
+	r->cr2 = fault_vector == 14 ? cr2 : 0;
+	r->data = access_data;
+	r->done = 1;
+}
+
+void guest_main(void)
+{
+	uint64_t *parameters = at(PARAMETERS);
+	unsigned levels = (unsigned)parameters[1];
+	const struct test_case *c = at(CASES), *last = 0;
+	struct test_result *r = at(RESULTS);
+	char *user = at(USER_CODE);
+	uint64_t root = TABLES + levels * 4096;
+
+	for (const char *p = accesses; p < accesses_end; p++)
+		*user++ = *p;
+	set_traps();
+	((uint64_t *)at(root))[511] = (levels == 5 ? OWN_PML4 : OWN_PDPT) | 0x67;
+	__asm__ volatile("mov %0, %%cr3" ::"r"(root) : "memory");
+	for (uint64_t i = 0; i < parameters[2] && parameters[0] == MAGIC; i++, last = c++) {
+		if (!last || (last->flags ^ c->flags) & CONTROL_FLAGS || last->pkru != c->pkru || last->pkrs != c->pkrs)
+			set_control(c, levels);
+		run_case(c, r + i, levels);
+		parameters[3] = i + 1;
+	}
+	__asm__ volatile("outl %0, %1" ::"a"(0), "Nd"((uint16_t)0xf4));
+}
