@@ -48,7 +48,8 @@ lint: .venv/.stamp-core .venv/.stamp-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --style=file:csrc/.clang-format --dry-run -Werror $(C_FILES)
+	@$(BIN)/clang-format --style=file:csrc/.clang-format --dry-run -Werror $(C_FILES)
+	@echo "C is formatted as csrc/.clang-format says"
 	@for f in $(C_SOURCES); do $(CC) $(STRICT) -O2 -Icsrc -c -o /dev/null $$f || exit 1; done
 	@echo "C compiles with $(STRICT)"
 	@wc -l $(C_FILES) $$(find xenmmu -name '*.py') | awk '$$1 > 600 && $$2 != "total" { print "long file:", $$2, $$1 }'
@@ -67,7 +68,7 @@ asan: .venv/.stamp-core .venv/.stamp-test build/asan/test_core
 
 build/asan/test_core: tests/c/test_core.c $(CORE)
 	@mkdir -p build/asan
-	$(CC) $(STRICT) $(SANITIZE) -O1 -Icsrc -o $@ tests/c/test_core.c $(C_SOURCES)
+	@$(CC) $(STRICT) $(SANITIZE) -O1 -Icsrc -o $@ tests/c/test_core.c $(C_SOURCES)
 
 conformance: .venv/.stamp-core .venv/.stamp-test
 	$(PYTEST) -q $(wildcard tests/x86 tests/xen)
