@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -118,3 +119,11 @@ def test_the_source_distribution_is_complete(tmp_path: Path) -> None:
     missing = [n for n in names if n not in shipped and not n.startswith(".")]
     assert missing == []
     assert not [n for n in shipped if n.endswith((".so", ".o"))]
+
+
+def test_the_stub_for_mypy_is_the_header() -> None:
+    script = runpy.run_path(str(ROOT / "setup_cffi.py"))
+    committed = (ROOT / "xenmmu" / "_core.pyi").read_text(encoding="utf-8")
+    assert committed == script["stub"](script["CDEF"]), "run `python setup_cffi.py --pyi`: csrc/xenmmu.h has changed"
+    assert "def xm_slot_base(self, outer: int, inner: int, level: int, levels: int, /) -> int: ..." in committed
+    assert {name for name in dir(_core.lib) if not name.startswith("_")} <= set(re.findall(r"\w+", committed))
