@@ -9,98 +9,20 @@ either side says.  Exit 1 on any difference, 2 when the oracle does not work.
 from __future__ import annotations
 
 import argparse
-import struct
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2])]
 
 import program as p  # noqa: E402
-from emulator import ANY, Emulator  # noqa: E402
+from compare import FRAMES, POOL, Difference, State, compare_outcomes, compare_states, state  # noqa: E402
+from emulator import Emulator  # noqa: E402
 from generate import Generator  # noqa: E402
 from oracle import Oracle, OracleError  # noqa: E402
-from referee import Referee  # noqa: E402
-
-POOL = [p.POOL + i for i in range(p.FRAMES)]
-SPECIAL = [p.BOOT_L4, p.STUB_L3, p.UD, p.SHARED_INFO, p.KERNEL_L3, p.WINDOW_L3]
-FRAMES = [*POOL, *SPECIAL]
-_AD = 0x60
-_WORDS = struct.Struct("<512Q")
-
-
-class Difference(NamedTuple):
-    """One thing that the two sides say differently."""
-
-    #: Index of the operation, or -1 for the state after the program.
-    at: int
-    kind: str
-    text: str
-
-
-class State(NamedTuple):
-    """What is compared after a program."""
-
-    books: list[p.Book]
-    contents: list[bytes]
-
-
-def state(side: Emulator | Referee) -> State:
-    """Take the state of a side."""
-    return State(side.books(FRAMES), [side.contents(f) for f in (*POOL, p.BOOT_L4)])
-
-
-def relative(books: list[p.Book], base: list[p.Book]) -> list[p.Book]:
-    """Books of the special frames less those of the base state: the boot tables differ in how they are mapped."""
-    out = books[: p.FRAMES]
-    for book, start in zip(books[p.FRAMES :], base[p.FRAMES :], strict=True):
-        counts = book._replace(count=book.count - start.count, type_count=book.type_count - start.type_count)
-        # The type that lingers when nothing holds it tells how a side came to its base state.
-        out.append(counts if counts.type_count else counts._replace(type=0, validated=0))
-    return out
-
-
-def compare_outcomes(program: p.Program, ours: list[p.Outcome], xens: list[p.Outcome]) -> list[Difference]:
-    """Compare operation by operation."""
-    out = []
-    for i, (a, b) in enumerate(zip(ours, xens, strict=True)):
-        if a == b:
-            continue
-        if a.value == ANY:
-            b = b._replace(value=ANY)
-        fields = [n for n, x, y in zip(a._fields, a, b, strict=True) if x != y]
-        if fields:
-            said = ", ".join(f"{n}: emulator {getattr(a, n):#x}, Xen {getattr(b, n):#x}" for n in fields)
-            out.append(Difference(i, f"{program[i][0]} {'/'.join(fields)}", f"{p.describe_op(program[i])}: {said}"))
-    return out
-
-
-def compare_states(ours: State, xens: State, names: tuple[p.Translator, p.Translator]) -> list[Difference]:
-    """Compare books and contents."""
-    out = []
-    for frame, a, b in zip(FRAMES, ours.books, xens.books, strict=True):
-        if a != b:
-            fields = [n for n, x, y in zip(a._fields, a, b, strict=True) if x != y]
-            kind = f"book {'/'.join(fields)}"
-            out.append(Difference(-1, kind, f"{p.NAMES[frame]}: emulator {tuple(a)}, Xen {tuple(b)} {a._fields}"))
-    back_ours, back_xens = names[0].entry_back, names[1].entry_back
-    for frame, page, other in zip((*POOL, p.BOOT_L4), ours.contents, xens.contents, strict=True):
-        if page == other:
-            continue
-        for slot, (x, y) in enumerate(zip(_WORDS.unpack(page), _WORDS.unpack(other), strict=True)):
-            if x == y:
-                continue
-            x, y = back_ours(x), back_xens(y)
-            if frame == p.BOOT_L4 and (slot in (300, 301, 511) or 256 <= slot <= 271):
-                continue
-            if x != y:
-                kind = "contents A/D" if not (x ^ y) & ~_AD else "contents"
-                text = f"{p.NAMES[frame]}[{slot}]: emulator {p.describe_entry(x)}, Xen {p.describe_entry(y)}"
-                out.append(Difference(-1, kind, text))
-    return out
+from referee import BASE, Referee  # noqa: E402
 
 
 class Comparison:
@@ -112,13 +34,14 @@ class Comparison:
         self.base_ours = self.emulator.books(FRAMES)
         self._take_base()
         self.programs = self.operations = self.residue = 0
+        #: What Xen said of the last program.
+        self.said: tuple[list[p.Outcome], State]
         self.kinds: Counter[str] = Counter()
         #: The first program, by seed, with a difference of each kind.
         self.first: dict[str, tuple[int, p.Program, list[Difference]]] = {}
         self.op_kinds: Counter[str] = Counter()
 
     def _take_base(self) -> None:
-        self.boots = self.referee.oracle.boots
         self.base_xens = self.referee.books(FRAMES)
 
     def both(self, program: p.Program, ours: list[p.Outcome] | None = None) -> tuple[list[Difference], int]:
@@ -127,17 +50,20 @@ class Comparison:
         referee.start(program)
         if ours is None:
             ours = emulator.run(program)
-        state_ours = state(emulator)
+        state_ours = state(emulator, self.base_ours)
         emulator.reset()
+        clean = emulator.books(POOL) == [BASE] * p.FRAMES
         xens = referee.finish()
-        state_xens = state(referee)
-        names = emulator.names, referee.names
+        state_xens = state(referee, self.base_xens)
+        self.said = xens, state_xens
         residue = referee.reset()
-        if referee.oracle.boots != self.boots:
+        if residue:
+            # A new boot, or frames given up that hold references for ever.
             self._take_base()
-        state_ours = state_ours._replace(books=relative(state_ours.books, self.base_ours))
-        state_xens = state_xens._replace(books=relative(state_xens.books, self.base_xens))
-        found = compare_outcomes(program, ours, xens) + compare_states(state_ours, state_xens, names)
+        found = compare_outcomes(program, ours, xens) + compare_states(state_ours, state_xens)
+        if not clean:
+            found.append(Difference(-1, "leak", "the emulator does not return to the base state"))
+            self.emulator = Emulator()
         return found, residue
 
     def add(self, seed: int, length: int) -> None:

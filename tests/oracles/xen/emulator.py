@@ -21,8 +21,6 @@ PAGE = p.PAGE
 _P, _RW, _US, _A, _D = 1, 2, 4, 0x20, 0x40
 _TABLE = _P | _RW | _US | _A
 _SEEN = p.ADDR | _P
-#: Wildcard: device memory, whose contents the emulator does not model.
-ANY = -1
 
 
 class Emulator:
@@ -52,7 +50,7 @@ class Emulator:
         self.names = p.Translator(frames, {i: i for i in range(p.FRAMES)})
         self._write(ud, b"\x0f\x0b" * (PAGE // 2))
         m2p = frames[p.M2P]
-        self._foreign = {d.shared_info, *range(m2p, m2p + 512)}
+        self._foreign = {d.shared_info, stub, *range(m2p, m2p + 512)}
         for i, mfn in enumerate(pool):
             self._put(window_l1, i, mfn << 12 | _P | _A | _D)
         self._put(window_l2, 0, window_l1 << 12 | _TABLE)
@@ -66,7 +64,8 @@ class Emulator:
         if d.mmuext_op([(xen.MMUEXT_PIN_L3_TABLE, stub_l3, 0)]).rc:
             raise AssertionError("the stub's L3 cannot be pinned")
         self._boot, self._fixed = boot, (p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT)
-        self.pool, self._ud = pool, ud
+        self._stub_l3 = stub_l3
+        self.pool, self._own = pool, {ud, stub_l3, frames[p.KERNEL_L3], window_l3}
         self._operations: dict[str, Callable[..., p.Outcome]] = {
             "mmu": self._mmu,
             "ext": self._ext,
@@ -118,12 +117,17 @@ class Emulator:
         for mfn in self.pool:
             if frames[mfn].type_info & lib.XM_PGT_PINNED:
                 d.mmuext_op([(xen.MMUEXT_UNPIN_TABLE, mfn, 0)])
+        d.mmu_update([(mfn * PAGE | xen.MMU_MACHPHYS_UPDATE, p.BASE_M2P) for mfn in self.pool])
         return sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
 
     def books(self, symbols: list[int]) -> list[p.Book]:
         """What the hypervisor's books say of each frame."""
         frames, of = self._frames, self.names.frames
         return [p.book(frames[of[s]].count_info, frames[of[s]].type_info) for s in symbols]
+
+    def m2p(self, symbol: int) -> int:
+        """The M2P's word for a frame."""
+        return self.hv.m2p(self.names.frames[symbol])
 
     def contents(self, symbol: int) -> bytes:
         """The 4096 bytes of a frame."""
@@ -145,7 +149,7 @@ class Emulator:
         for ptr, val in requests:
             ptr = entry(ptr)
             mfn = ptr >> 12
-            if mfn == self._ud or (mfn in (self._boot, d.kernel_root) and (ptr >> 3 & 511) in self._fixed):
+            if mfn in self._own or (mfn in (self._boot, d.kernel_root) and (ptr >> 3 & 511) in self._fixed):
                 return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, readback(self, requests))
             words.append(ptr)
             words.append(entry(val))
@@ -155,7 +159,7 @@ class Emulator:
 
     def _root_without_kernel(self, mfn: int) -> bool:
         if mfn == self._boot or mfn not in self.pool:
-            return mfn == self._ud
+            return False
         return any((self._entry(mfn, s) ^ self._entry(self._boot, s)) & _SEEN for s in self._fixed)
 
     def _ext(self, foreigndom: int, count_bits: int, operations: Any) -> p.Outcome:
@@ -163,14 +167,21 @@ class Emulator:
         for cmd, arg1, _ in ops:
             if cmd == xen.MMUEXT_NEW_BASEPTR and (len(ops) > 1 or self._root_without_kernel(arg1)):
                 return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
-            if cmd in (xen.MMUEXT_CLEAR_PAGE, xen.MMUEXT_COPY_PAGE) and arg1 == self._ud:
+            own = arg1 in self._own and cmd != xen.MMUEXT_NEW_USER_BASEPTR
+            if own or (cmd == xen.MMUEXT_UNPIN_TABLE and arg1 == self._boot):
                 return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
         r = self.domain.mmuext_op(ops, foreigndom, count=len(ops) | count_bits, done=p.DONE_UNTOUCHED)
         self._note(r.reason)
         return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, 0)
 
+    def _in_own_tables(self, va: int) -> bool:
+        entry = self._entry(self.domain.kernel_root, va >> 39 & 511)
+        return bool(entry & _P) and (entry >> 12 & p.MFN_MASK) in self._own
+
     def _uva(self, va: int, val: int, flags: int) -> p.Outcome:
         names = self.names
+        if self._in_own_tables(va):
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
         flags = names.va(flags & ~3) | flags & 3
         r = self.domain.update_va_mapping(names.va(va), names.entry(val), flags)
         self._note(r.reason)
@@ -178,6 +189,8 @@ class Emulator:
 
     def _uvo(self, va: int, val: int, flags: int, domid: int) -> p.Outcome:
         names = self.names
+        if self._in_own_tables(va):
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
         flags = names.va(flags & ~3) | flags & 3
         r = self.domain.update_va_mapping_otherdomain(names.va(va), names.entry(val), flags, domid)
         self._note(r.reason)
@@ -191,10 +204,15 @@ class Emulator:
     def _read(self, ptr: int) -> p.Outcome:
         return p.Outcome(0, 0, 0, 0, 0, 0, 0, self._readback(ptr))
 
+    def _no_user_mode(self) -> bool:
+        root = self.domain.user_root
+        entry = self._entry(root, p.STUB_SLOT) if root else 0
+        return not root or (bool(entry & _P) and (entry >> 12 & p.MFN_MASK) != self._stub_l3)
+
     def _access(self, user: int, access: Any, *args: int) -> p.Outcome:
         """One access in either mode; in user mode the code that makes it must be there too."""
         d = self.domain
-        if user and not d.user_root:
+        if user and self._no_user_mode():
             return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
         if user:
             d.enter_user()
@@ -204,7 +222,7 @@ class Emulator:
                 d.fetch(p.USER_STUB)
             value = access(*args) or 0
             if value >= 0 and access == d.load and self._foreign_contents(args[0]):
-                value = ANY
+                value = p.ANY
         except PageFault as fault:
             self._mark(fault)
             # What lies behind Xen's own slots is Xen's own affair, but for the M2P and the linear map.
@@ -213,14 +231,14 @@ class Emulator:
         except GeneralProtection:
             return p.Outcome(0, 0, 13, 0, 0, user, 0, 0)
         except OutOfRange:
-            value = ANY
+            value = p.ANY
         finally:
             if user:
                 d.enter_kernel()
         return p.Outcome(0, 0, 0, 0, 0, user, value, 0)
 
     def _foreign_contents(self, va: int) -> bool:
-        """Whether what lies there is another matter on each machine: M2P, low memory, Xen's shared page."""
+        """Whether what lies there is another matter on each machine: M2P, low memory, Xen's shared page, code."""
         pa = self.domain.walk(va).pa
         return pa is not None and (pa < 1 << 20 or pa // PAGE in self._foreign)
 

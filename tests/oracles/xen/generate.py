@@ -357,7 +357,7 @@ class Generator:
 
     def _oddity(self) -> None:
         rng = self._rng
-        roll = rng.randrange(6)
+        roll = rng.randrange(8)
         if roll == 0:
             self._emit("assist", rng.choice((0, 1, 1, 2)), rng.choice((2, 2, 32, 0, 6, 64)))
         elif roll == 1:
@@ -370,6 +370,15 @@ class Generator:
         elif roll == 4:
             fd = rng.choice((0x10000 | SELF, 0x630000 | SELF, OWN, 77, IO))
             self._mmu(self._any_frame() << 12, 0, fd)
+        elif roll == 5:
+            target = self._any_frame() if rng.random() < 0.7 else rng.choice((0xB8, p.XEN_TEXT, p.M2P, p.FREE, 0x40000))
+            fd = rng.choice((SELF, SELF, SELF, IO, XEN))
+            self._mmu(target << 12 | rng.choice((0, 0xFF8)) | 1, rng.choice((0, 5, (1 << 64) - 1)), fd)
+        elif roll == 6:
+            # Mappings of Xen's frames, and their use as tables by way of linear entries.
+            self._emit(
+                "uvo", self._va(self._emulator.domain.kernel_root, 2), p.M2P << 12 | self._flags(1) & ~RW, 0, XEN
+            )
         else:
             self._emit("mmu", rng.choice((SELF, OWN, 0x1234)), rng.choice((0, 0x80000000)), ())
 

@@ -175,6 +175,8 @@ class Oracle:
         self.pool = struct.unpack_from(f"<{POOL}Q", ram, pool * PAGE)
         self._posted = 0
         self._frames: dict[int, int] = {}
+        # One 2-MiB page of it covers 1 GiB of memory.
+        self._m2p = self.translate(RO_M2P)
 
     # ---- operations
 
@@ -225,6 +227,15 @@ class Oracle:
         assert self._ram is not None
         word: int = struct.unpack_from("<Q", self._ram, pa)[0]
         return word
+
+    def frame(self, mfn: int) -> bytes:
+        """Return the contents of a frame."""
+        assert self._ram is not None
+        return self._ram[mfn * PAGE : (mfn + 1) * PAGE]
+
+    def m2p(self, mfn: int) -> int:
+        """Return the machine-to-physical table's word for a frame."""
+        return self.read64(self._m2p + 8 * mfn)
 
     def translate(self, va: int) -> int:
         """Translate an address by the boot L4, Xen's own slots included."""

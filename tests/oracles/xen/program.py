@@ -64,6 +64,10 @@ USER_UD = USER_STUB + PAGE
 #: rc of an operation that neither side carries out, because the guest would not survive it.
 SKIPPED = 0x7777
 DONE_UNTOUCHED = 0x5555
+#: In the emulator's outcomes: a loaded value that is another matter on each machine.
+ANY = -1
+#: What the M2P holds for a pool frame in the base state.
+BASE_M2P = 0x1000
 
 # Which arguments of mmuext_op are frames, by command; the others are addresses or numbers.
 _FRAME_ARGUMENT = {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 15: 1, 16: 1, 17: 3}

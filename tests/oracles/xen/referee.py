@@ -101,12 +101,13 @@ class Referee:
         """What Xen's frame table says of each frame."""
         return [p.book(*self.oracle.page_info(self.names.frames[s])[:2]) for s in symbols]
 
+    def m2p(self, symbol: int) -> int:
+        """The M2P's word for a frame."""
+        return self.oracle.m2p(self.names.frames[symbol])
+
     def contents(self, symbol: int) -> bytes:
         """The 4096 bytes of a frame."""
-        ram = self.oracle._ram
-        assert ram is not None
-        at = self.names.frames[symbol] * PAGE
-        return ram[at : at + PAGE]
+        return self.oracle.frame(self.names.frames[symbol])
 
     # ---- packing
 

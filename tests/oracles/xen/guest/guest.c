@@ -19,6 +19,9 @@
 
 #define DOMID_SELF 0x7ff0
 
+#define MACHPHYS_UPDATE 1
+#define BASE_M2P 0x1000 /* what the table holds for a pool frame in the base state */
+
 #define P 1UL
 #define RW 2UL
 #define US 4UL
@@ -290,6 +293,12 @@ static u64 reset(void)
 	for (u64 i = 0; i < POOL_FRAMES; i++)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			mmuext(EXT_UNPIN, pool[i], 0);
+	for (u64 i = 0; i < POOL_FRAMES; i++) {
+		struct mmu_update u = {pool[i] << 12 | MACHPHYS_UPDATE, BASE_M2P};
+
+		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
+			mmu_update(&u, 1, 0, DOMID_SELF);
+	}
 	for (u64 i = 0; i < POOL_FRAMES; i++)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
@@ -303,30 +312,51 @@ static int fixed_slot(u64 slot)
 	return slot == WINDOW_SLOT || slot == STUB_SLOT || slot == KERNEL_SLOT;
 }
 
-/* Would the request take this kernel's own slots from under it, or its page of ud2? */
+/* Tables and pages of this kernel that have names in programs, as targets only. */
+static int is_fixed(u64 mfn)
+{
+	return mfn == mailbox.ud || mfn == mailbox.stub_l3 || mfn == (boot_l4[KERNEL_SLOT] & MFN) >> 12 ||
+	       mfn == mfn_of(fixed.window_l3);
+}
+
+/* Would the request take this kernel's own tables, slots or pages from under it? */
 static int cuts_the_branch(const struct mmu_update *u)
 {
 	u64 mfn = u->ptr >> 12;
 
-	return mfn == mailbox.ud || ((mfn == kernel_root || mfn == mailbox.boot_l4) && fixed_slot(u->ptr >> 3 & 511));
+	return is_fixed(mfn) || ((mfn == kernel_root || mfn == mailbox.boot_l4) && fixed_slot(u->ptr >> 3 & 511));
+}
+
+/* The entries of an L4 that programs have a name for, 0 for another frame. */
+static const u64 *entries_of(u64 mfn)
+{
+	if (mfn == mailbox.boot_l4)
+		return boot_l4;
+	for (u64 i = 0; i < POOL_FRAMES; i++)
+		if (pool[i] == mfn)
+			return (const u64 *)(WINDOW + i * PAGE_SIZE);
+	return 0;
 }
 
 /* Is there nothing for this kernel to stand on in the new root? */
 static int root_without_kernel(u64 mfn)
 {
-	const u64 *l4 = 0;
+	const u64 *l4 = entries_of(mfn);
 
-	if (mfn == mailbox.boot_l4)
-		return 0;
-	for (u64 i = 0; i < POOL_FRAMES && !l4; i++)
-		if (pool[i] == mfn)
-			l4 = (const u64 *)(WINDOW + i * PAGE_SIZE);
 	if (!l4)
-		return mfn == mailbox.ud;
+		return 0;
 	for (u64 slot = WINDOW_SLOT; slot < 512; slot++)
 		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P)))
 			return 1;
 	return 0;
+}
+
+/* Is the L1 that serves va one of this kernel's own? */
+static int lies_in_own_tables(u64 va)
+{
+	const u64 *l4 = entries_of(kernel_root);
+
+	return (l4[va >> 39 & 511] & P) && is_fixed((l4[va >> 39 & 511] & MFN) >> 12);
 }
 
 static void do_mmu_update(const struct op *op, struct res *r)
@@ -350,7 +380,8 @@ static void do_mmuext(const struct op *op, struct res *r)
 	for (u32 i = 0; i < op->count; i++) {
 		elements.ext[i] = (struct mmuext_op){(u32)op[1 + i].a, 0, op[1 + i].b, op[1 + i].c};
 		if ((op[1 + i].a == EXT_NEW_BASEPTR && (op->count > 1 || root_without_kernel(op[1 + i].b))) ||
-		    ((op[1 + i].a == EXT_CLEAR_PAGE || op[1 + i].a == EXT_COPY_PAGE) && op[1 + i].b == mailbox.ud)) {
+		    (op[1 + i].a != EXT_NEW_USER_BASEPTR && is_fixed(op[1 + i].b)) ||
+		    (op[1 + i].a == EXT_UNPIN && op[1 + i].b == mailbox.boot_l4)) {
 			r->rc = RC_SKIPPED;
 			return;
 		}
@@ -380,12 +411,20 @@ static const u8 *access_function(const u8 *first, u16 size)
 	return first + 16 * (size == 1 ? 0 : size == 2 ? 1 : size == 4 ? 2 : 3);
 }
 
+/* Would user mode run something else than the stub, or is there no user mode at all?  Xen ends a domain that goes there
+ * without a root for it. */
+static int no_user_mode(void)
+{
+	const u64 *l4 = user_root ? entries_of(user_root) : 0;
+
+	return !l4 || ((l4[STUB_SLOT] & P) && (l4[STUB_SLOT] & MFN) >> 12 != mailbox.stub_l3);
+}
+
 static void access(const struct op *op, struct res *r, const u8 *function, int user)
 {
 	int trapped;
 
-	/* Xen ends a domain that goes to user mode without a root for it. */
-	if (user && !user_root) {
+	if (user && no_user_mode()) {
 		r->rc = RC_SKIPPED;
 		return;
 	}
@@ -443,10 +482,13 @@ static void perform(const struct op *op, struct res *r)
 		do_mmuext(op, r);
 		break;
 	case OP_UPDATE_VA:
-		r->rc = hypercall(HC_update_va_mapping, op->a, op->b, op->c, 0, 0);
-		break;
 	case OP_UPDATE_VA_OTHER:
-		r->rc = hypercall(HC_update_va_mapping_otherdomain, op->a, op->b, op->c, op->d, 0);
+		if (lies_in_own_tables(op->a))
+			r->rc = RC_SKIPPED;
+		else if (op->kind == OP_UPDATE_VA_OTHER)
+			r->rc = hypercall(HC_update_va_mapping_otherdomain, op->a, op->b, op->c, op->d, 0);
+		else
+			r->rc = hypercall(HC_update_va_mapping, op->a, op->b, op->c, 0, 0);
 		break;
 	case OP_VM_ASSIST:
 		r->rc = hypercall(HC_vm_assist, op->a, op->b, 0, 0, 0);
