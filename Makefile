@@ -4,8 +4,9 @@
 PYTHON ?= python3
 # Seed of everything random in the tests.
 SEED ?= 2007
-# How much `make conformance` compares: cases for each model of the processor, programs of 80 operations for Xen.
+# How much `make conformance` compares: cases for unicorn and Bochs, cases for QEMU, programs of 80 operations for Xen.
 CASES ?= 100000
+BULK ?= 1000000
 PROGRAMS ?= 4000
 # More arguments: make study ARGS="--design kept --json", make pytest ARGS="-k walk".
 ARGS ?=
@@ -73,12 +74,13 @@ build/asan/test_core: tests/c/test_core.c $(CORE)
 	@mkdir -p build/asan
 	@$(CC) $(STRICT) $(SANITIZE) -O1 -Icsrc -o $@ tests/c/test_core.c $(C_SOURCES)
 
-# Live: other models of the processor in process, and real Xen under QEMU (its package is downloaded and unpacked below
+# Live: two models of the processor in process, QEMU's in a guest without an operating system, and real Xen under QEMU (its package is downloaded and unpacked below
 # build/, not installed).  Each prints what it compared and fails on a difference that is not explained.
 conformance: .venv/.stamp-core .venv/.stamp-test
 	@command -v qemu-system-x86_64 >/dev/null || { echo "make conformance needs qemu-system-x86_64" >&2; exit 1; }
 	$(BIN)/python tests/oracles/cpu/compare.py unicorn --cases $(CASES) --seed $(SEED)
 	$(BIN)/python tests/oracles/cpu/compare.py bochs --cases $(CASES) --seed $(SEED)
+	$(BIN)/python tests/oracles/qemu/run.py --cases $(BULK) --seed $(SEED)
 	$(BIN)/python tests/oracles/xen/conform.py --programs $(PROGRAMS) --seed $(SEED)
 
 docs: .venv/.stamp-core .venv/.stamp-docs
