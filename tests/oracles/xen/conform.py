@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2])]
 
+import golden  # noqa: E402
 import program as p  # noqa: E402
 from compare import FRAMES, POOL, Difference, State, compare_outcomes, compare_states, state  # noqa: E402
 from emulator import Emulator  # noqa: E402
@@ -40,6 +41,8 @@ class Comparison:
         #: The first program, by seed, with a difference of each kind.
         self.first: dict[str, tuple[int, p.Program, list[Difference]]] = {}
         self.op_kinds: Counter[str] = Counter()
+        #: Programs without residue and what Xen said of them, where they are kept.
+        self.kept: list[golden.Case] | None = None
 
     def _take_base(self) -> None:
         self.base_xens = self.referee.books(FRAMES)
@@ -74,6 +77,8 @@ class Comparison:
         self.programs += 1
         self.operations += len(program)
         self.op_kinds.update(op[0] for op in program)
+        if self.kept is not None and not residue:
+            self.kept.append(golden.Case(seed, program, *self.said))
         if residue:
             self.residue += 1
         elif found:
@@ -115,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2007)
     parser.add_argument("--length", type=int, default=80)
     parser.add_argument("--show", type=int, default=1, help="of so many kinds of difference, show a short program")
+    parser.add_argument("--golden", type=Path, help="write Xen's answers to this file")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long")
     args = parser.parse_args(argv)
     print(f"seed {args.seed}, {args.programs} programs of {args.length} operations and more", flush=True)
@@ -128,6 +134,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(oracle: Oracle, args: argparse.Namespace) -> int:
     comparison = Comparison(Referee(oracle))
+    comparison.kept = [] if args.golden else None
     start = time.monotonic()
     for i in range(args.programs):
         comparison.add(args.seed * 1_000_000 + i, args.length)
@@ -142,6 +149,8 @@ def _run(oracle: Oracle, args: argparse.Namespace) -> int:
     print("operations:", ", ".join(f"{k} {n}" for k, n in c.op_kinds.most_common()))
     reasons = c.emulator.reasons
     print("answers:", ", ".join(f"{r.name} {n}" for r, n in sorted(reasons.items(), key=lambda x: -x[1])))
+    if c.kept is not None:
+        golden.write(args.golden, oracle.version, c.kept)
     for kind, n in c.kinds.most_common():
         print(f"  {n:6} programs: {kind}")
     for kind, (seed, program, seen) in list(c.first.items())[: args.show]:

@@ -90,7 +90,8 @@ class Oracle:
         self._process: subprocess.Popen[bytes] | None = None
         self._ram: mmap.mmap | None = None
         self.boots = 0
-        self.version = ""
+        #: The hypervisor package's.
+        self.version = sorted(self.build.glob(f"{PACKAGE}_*.deb"))[-1].name.split("_")[1]
 
     def __enter__(self) -> Oracle:
         self.boot()
@@ -148,8 +149,6 @@ class Oracle:
         while time.monotonic() < deadline:
             found = re.search(r"oracle: mailbox ([0-9a-f]{16})\s", self.console())
             if found:
-                version = re.search(r"Xen version (\S+)", self.console())
-                self.version = version.group(1) if version else ""
                 return int(found.group(1), 16)
             self._check_alive()
             time.sleep(0.02)

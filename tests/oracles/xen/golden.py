@@ -1,0 +1,77 @@
+"""Real Xen's answers to a fixed set of programs, in a file: the comparison goes on where there is no QEMU.
+
+Knows: how programs, outcomes and states are written down.  Does not know: how they came about.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import program as p
+from compare import FRAMES, POOL, State
+
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+
+
+class Case(NamedTuple):
+    """A program and what Xen said of it."""
+
+    seed: int
+    program: p.Program
+    outcomes: list[p.Outcome]
+    state: State
+
+
+def _trim(values: Any) -> list[int]:
+    out = list(values)
+    while out and not out[-1]:
+        out.pop()
+    return out
+
+
+def _line(case: Case) -> str:
+    """One case as JSON: what is as usual is left out."""
+    books, contents, m2p = case.state
+    record = {
+        "seed": case.seed,
+        "program": case.program,
+        "outcomes": [_trim(o) for o in case.outcomes],
+        "books": {i: _trim(b) for i, b in enumerate(books) if b != _usual(i)},
+        "contents": [[x for item in sorted(words.items()) for x in item] for words in contents],
+        "m2p": {i: word for i, word in enumerate(m2p) if word != p.BASE_M2P},
+    }
+    return json.dumps(record, separators=(",", ":"))
+
+
+def _usual(i: int) -> p.Book:
+    return p.Book(2, 7, 0, 0, 1, 0) if i < p.FRAMES else p.Book(0, 0, 0, 0, 0, 0)
+
+
+def _book(values: list[int]) -> p.Book:
+    return p.Book(*values, *[0] * (len(p.Book._fields) - len(values)))
+
+
+def write(path: Path, version: str, cases: list[Case]) -> None:
+    """Write the cases; `version` names the Xen that answered."""
+    text = "\n".join([json.dumps({"xen": version, "programs": len(cases)}), *map(_line, cases)])
+    path.write_bytes(lzma.compress(text.encode(), lzma.FORMAT_XZ, filters=_FILTERS))
+
+
+def read(path: Path) -> Iterator[Case]:
+    """Read the cases one by one."""
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        next(file)
+        for line in file:
+            record = json.loads(line)
+            books = [
+                _book(record["books"][str(i)]) if str(i) in record["books"] else _usual(i) for i in range(len(FRAMES))
+            ]
+            contents = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in record["contents"]]
+            m2p = [record["m2p"].get(str(i), p.BASE_M2P) for i in range(len(POOL))]
+            program = p.loads(json.dumps(record["program"]))
+            outcomes = [p.Outcome(*o, *[0] * (len(p.Outcome._fields) - len(o))) for o in record["outcomes"]]
+            yield Case(record["seed"], program, outcomes, State(books, contents, m2p))
