@@ -743,7 +743,7 @@ struct xm_replay_stats {
 	uint64_t upgrade;      /* the last sharer's page made writable */
 	uint64_t mapped_ahead; /* neighbours entered */
 	uint64_t no_fault;     /* touches that found the page mapped */
-	uint64_t unresolved;   /* accesses that the protection of the mapping forbids: SIGSEGV, ignored */
+	uint64_t unresolved;   /* accesses that the mapping forbids or that lie beyond user space: a signal, ignored */
 	uint64_t extracts;
 	uint64_t enters;
 	uint64_t removes;

@@ -13,12 +13,13 @@
  *	munmap	 pmap_remove of the range; mprotect pmap_protect; mmap over held pages and a shrinking break pmap_remove
  *
  * A run stands for a map entry, which the history does not tell: held pages inside 2 MiB with gaps under 16 pages.  A
- * vfork child gets a pmap of its own, like any child.  The history has mappings in the last three L4 slots of the user
- * half, where NetBSD has its linear map in the last: addresses in slots 253..255 move down by one slot.
+ * vfork child gets a pmap of its own, like any child.  Histories have mappings in the last L4 slots of the user half,
+ * where NetBSD has its linear map in the last of all: addresses from slot 240 up move down by one slot.  A fault beyond
+ * the user half (vsyscall, a stray pointer) is none of the pmap's: the process gets its signal.
  */
 #include "vmspace.h"
 
-#define MOVED_FROM (253ULL * XM_NBPD_L4)
+#define MOVED_FROM (240ULL * XM_NBPD_L4)
 #define ADDRESS_END 0x800000000000ULL
 /* What one event may need at most: a page, tables for it and for a neighbour to each side, a new process's L4. */
 #define PAGES_WANTED 16
@@ -376,7 +377,7 @@ static int check_event(const struct xm_event *e)
 		return XM_E_ARGUMENT;
 	if (e->kind == XM_EV_FORK || e->kind == XM_EV_VFORK)
 		return e->a <= UINT32_MAX && e->a != e->pid ? XM_OK : XM_E_ARGUMENT;
-	if (e->kind == XM_EV_EXEC || e->kind == XM_EV_EXIT)
+	if (e->kind != XM_EV_BRK && !is_range(e))
 		return XM_OK;
 	if (e->a >= ADDRESS_END || (is_range(e) && e->b > ADDRESS_END - e->a))
 		return XM_E_ARGUMENT;
@@ -386,7 +387,7 @@ static int check_event(const struct xm_event *e)
 static void count_moved(struct replay *r, const struct xm_event *e)
 {
 	if (e->kind != XM_EV_FORK && e->kind != XM_EV_VFORK && e->kind != XM_EV_EXEC && e->kind != XM_EV_EXIT)
-		r->stats->relocated += e->a >= MOVED_FROM;
+		r->stats->relocated += e->a >= MOVED_FROM && e->a < ADDRESS_END;
 }
 
 static int apply(struct replay *r, const struct xm_event *e)
@@ -394,6 +395,10 @@ static int apply(struct replay *r, const struct xm_event *e)
 	switch (e->kind) {
 	case XM_EV_FAULT:
 	case XM_EV_KFAULT:
+		if (e->a >= ADDRESS_END) {
+			r->stats->unresolved++;
+			return XM_OK;
+		}
 		return touch(r, moved(e->a), e->aux, e->kind == XM_EV_FAULT);
 	case XM_EV_FORK:
 	case XM_EV_VFORK:

@@ -76,7 +76,7 @@ def header(trace: Trace, outcomes: Sequence[Outcome]) -> Text:
             (
                 "replayed",
                 f"{r['events']:,} events; {r['uvm_faults']:,} faults resolved, {r['no_fault']:,} found the page "
-                f"mapped, {r['unresolved']:,} forbidden by the mapping; {r['extracts']:,} pmap_extract, "
+                f"mapped, {r['unresolved']:,} forbidden or beyond user space; {r['extracts']:,} pmap_extract, "
                 f"{r['enters']:,} pmap_enter; at most {r['peak_processes']:,} processes "
                 f"and {r['peak_pages']:,} pages at once",
             )
