@@ -158,6 +158,9 @@ def c_state(program: Any, inputs: Inputs) -> Any:
     for name in ("cr0", "cr3", "cr4", "efer", "pkru", "pkrs", "maxphyaddr", "gbpages", "ac"):
         put((*cpu, name), types[name], getattr(inputs, name))
     put((*cpu, "vendor"), types["vendor"], inputs.amd)
+    for name, t in types.items():
+        if isinstance(t, c_text.Int) and (*cpu, name) not in st.mem and name != "levels":
+            put((*cpu, name), t, z3.BitVecVal(0, t.width))
     put(("machine", "frames"), c_text.Int(64, False), inputs.frames)
     st.mem[(*cpu, "machine")] = c_text.Value(types["machine"], ("machine",))
     st.mem[(*cpu, "tlb")] = c_text.Value(types["tlb"], None)
