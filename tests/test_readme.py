@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,19 @@ def test_the_make_targets_that_a_document_names_exist(document: Path) -> None:
     )
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
     assert named <= targets
+
+
+def test_the_property_that_the_readme_shows_is_the_one_that_is_tested() -> None:
+    tested = (ROOT / "tests" / "check" / "test_readme_property.py").read_text(encoding="utf-8")
+    lines = tested.split("# ---- the README's lines begin\n")[1].split("# ---- the README's lines end")[0]
+    assert f"```python\n{lines.strip()}\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_failing_example_that_the_readme_shows_is_the_one_that_is_found() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```console\n\$ python -m xenmmu.testing (\w+)\n(.*?)^```$", readme, flags=re.M | re.S)
+    done = subprocess.run([sys.executable, "-m", "xenmmu.testing", shown[0]], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    # Which of several smallest runs is found may change with Hypothesis; what happens in it does not.
+    assert re.findall(r"^\w+(?=\()", done.stdout, flags=re.M) == re.findall(r"^\w+(?=\()", shown[1], flags=re.M)
+    assert set(re.findall(r"^I-\w+", done.stdout, flags=re.M)) == set(re.findall(r"^I-\w+", shown[1], flags=re.M))
