@@ -261,6 +261,83 @@ def free_addresses(outcome: Any, at: list[Any]) -> Any:
     return memory
 
 
+# ---- an access that may straddle two pages
+
+
+@LEVELS
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_an_access_of_several_bytes_is_its_pages_in_order(program: Any, levels: int, size: int) -> None:
+    """find_span for any outcome of the accesses to its pages: one page or two, CR2, and nothing beyond a fault."""
+    inputs = paging.free(levels)
+    c = paging.c_text
+    u64, u8 = c.Int(64, False), c.Int(8, False)
+
+    def page_access(program: Any, st: Any, args: list[Any]) -> Any:
+        """In place of xm_access: notes the address and answers anything."""
+        n = len(st.world)
+        st.world = (*st.world, c.bv(args[1].v, 64))
+        w = args[3].v
+        st.mem[*w, "fault"] = c.Value(u8, z3.BitVec(f"fault{n}", 8))
+        st.mem[*w, "pa"] = c.Value(u64, z3.BitVec(f"pa{n}", 64))
+        return [(st, c.Value(c.INT, z3.ZeroExt(24, z3.BitVec(f"fault{n}", 8))))]
+
+    replaced = c.Program(**{**vars(program), "primitives": {**program.primitives, "xm_access": page_access}})
+    st = paging.c_state(replaced, inputs)
+    st.world = ()
+    number = c.Value(u64, c.bv(inputs.va, 64))
+    args = [
+        paging.c_pointer("xm_cpu", "cpu"),
+        number,
+        c.Value(c.UINT, size),
+        paging.c_access(inputs, program.constants),
+    ]
+    args += [paging.c_pointer("span", "span"), c.Value(c.Pointer(u64), ("cr2",)), paging.c_pointer("xm_walk", "w")]
+    ends = replaced.call("find_span", st, args)
+    first, last = inputs.va, inputs.va + (size - 1)
+    second = (inputs.va | 4095) + 1
+    straddles = (first & ~z3.BitVecVal(4095, 64)) != (last & ~z3.BitVecVal(4095, 64))
+    canonical = z3.And(*[z3.Or(*[sign_bits(va, levels) == x for x in (0, -1)]) for va in (first, last)])
+    bus = program.constants["XM_FAULT_BUS"]
+    faults = [z3.BitVec(f"fault{n}", 8) for n in (0, 1)]
+    pas = [z3.BitVec(f"pa{n}", 64) for n in (0, 1)]
+    absent = [z3.UGE(z3.LShR(pa, 12), inputs.frames) for pa in pas]
+    bad = [z3.Not(z3.Or(*[end.cond for end, _ in ends]))]
+    shapes = set()
+    for end, status in ends:
+        calls, mem = end.world, end.mem
+        fault = c.bv(mem["w", "fault"].v, 8)
+        shapes.add(len(calls))
+        rules = [z3.BoolVal(status.v == 0)]
+        if not calls:
+            names = [program.constants[f"XM_FAULT_{n}"] for n in ("GP", "SS")]
+            rules += [z3.Not(canonical), z3.Or(*[fault == n for n in names])]
+        else:
+            rules += [canonical, calls[0] == first]
+            done = len(calls) - 1
+            rules += [calls[1] == second, straddles] if done else []
+            # Before the last page nothing has faulted; what the last says is what the whole says.
+            rules += [faults[n] == 0 for n in range(done)] + [z3.Not(absent[n]) for n in range(done)]
+            verdict = z3.If(z3.And(faults[done] == 0, absent[done]), z3.BitVecVal(bus, 8), faults[done])
+            rules += [fault == verdict, c.bv(mem["cr2",].v, 64) == calls[done]]
+            rules += [z3.Or(fault != 0, z3.BoolVal(bool(done)) == straddles)]
+            counts = [c.bv(mem["span", "n", i].v, 32) for i in (0, 1)]
+            rules += [counts[0] + counts[1] == size, z3.UGT(counts[0], 0), (counts[1] == 0) == z3.Not(straddles)]
+            rules += [z3.Implies(straddles, z3.ZeroExt(32, counts[0]) == second - first)]
+            for n in range(done + 1):
+                rules += (
+                    [z3.Or(fault != 0, c.bv(mem["span", "pa", n].v, 64) == pas[n])] if ("span", "pa", n) in mem else []
+                )
+                assert ("span", "pa", n) in mem or n == done
+        bad.append(z3.And(end.cond, z3.Not(z3.And(*rules))))
+    assert shapes == {0, 1, 2}
+    prove(inputs, z3.Or(*bad))
+
+
+def sign_bits(va: Any, levels: int) -> Any:
+    """The bits that are all alike in a canonical address."""
+    return z3.Extract(63, 56 if levels == 5 else 47, va)
+
+
 # ---- what must hold whatever the specification says
 
 
@@ -376,3 +453,10 @@ def test_a_mistake_in_accessed_and_dirty_has_a_counterexample(specification: Any
     wrong = paging.read_c(paging.mutated(paging.CSRC, tmp_path / "csrc", *change), tmp_path)
     with pytest.raises(AssertionError, match="write"):
         test_accessed_and_dirty_are_the_specification(wrong, specification, 4)
+
+
+def test_a_mistake_in_a_straddling_access_has_a_counterexample(tmp_path: Path) -> None:
+    change = ("x86/walk.c", "(i ? s->n[0] : 0)", "(i ? 1 : 0)")
+    wrong = paging.read_c(paging.mutated(paging.CSRC, tmp_path / "csrc", *change), tmp_path)
+    with pytest.raises(AssertionError, match="fault0"):
+        test_an_access_of_several_bytes_is_its_pages_in_order(wrong, 4, 8)
