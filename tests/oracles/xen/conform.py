@@ -25,6 +25,8 @@ from generate import Generator  # noqa: E402
 from oracle import Oracle, OracleError  # noqa: E402
 from referee import BASE, Referee  # noqa: E402
 
+from xenmmu.xen import Reason  # noqa: E402
+
 
 class Comparison:
     """Both sides, and what they have said so far."""
@@ -151,6 +153,8 @@ def _run(oracle: Oracle, args: argparse.Namespace) -> int:
     print("answers:", ", ".join(f"{r.name} {n}" for r, n in sorted(reasons.items(), key=lambda x: -x[1])))
     if c.kept is not None:
         golden.write(args.golden, oracle.version, c.kept)
+    missing = [r.name for r in Reason if r not in reasons]
+    print("not met:", ", ".join(missing))
     for kind, n in c.kinds.most_common():
         print(f"  {n:6} programs: {kind}")
     for kind, (seed, program, seen) in list(c.first.items())[: args.show]:

@@ -23,6 +23,9 @@ _TABLE = _P | _RW | _US | _A
 _SEEN = p.ADDR | _P
 
 
+_UD = b"\x0f\x0b" * (PAGE // 2)
+
+
 class Emulator:
     """A privileged domain with a pool of ``p.FRAMES`` frames, each mapped read-only once."""
 
@@ -48,7 +51,7 @@ class Emulator:
             p.WINDOW_L3: window_l3,
         }
         self.names = p.Translator(frames, {i: i for i in range(p.FRAMES)})
-        self._write(ud, b"\x0f\x0b" * (PAGE // 2))
+        self._write(ud, _UD)
         m2p = frames[p.M2P]
         self._foreign = {d.shared_info, stub, *range(m2p, m2p + 512)}
         for i, mfn in enumerate(pool):
@@ -117,6 +120,8 @@ class Emulator:
         for mfn in self.pool:
             if frames[mfn].type_info & lib.XM_PGT_PINNED:
                 d.mmuext_op([(xen.MMUEXT_UNPIN_TABLE, mfn, 0)])
+        if self.contents(p.UD) != _UD:
+            self._write(self.names.frames[p.UD], _UD)
         d.mmu_update([(mfn * PAGE | xen.MMU_MACHPHYS_UPDATE, p.BASE_M2P) for mfn in self.pool])
         return sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
 

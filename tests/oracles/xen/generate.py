@@ -62,7 +62,9 @@ class Generator:
             (self._pin, 8),
             (self._unpin, 5),
             (self._root, 3),
-            (self._make_root, 3),
+            (self._make_root, 2),
+            (self._user_session, 2),
+            (self._kernel_session, 1),
             (self._whole_page, 3),
             (self._uva, 8),
             (self._access, 14),
@@ -233,6 +235,34 @@ class Generator:
         fd = IO if self._wrong() and self._wrong() else SELF
         self._ext(command, frame, 0, fd)
 
+    def _user_session(self) -> None:
+        """A user root, and accesses with it."""
+        rng = self._rng
+        frame = rng.choice(self.by_role[L4])
+        flags = P | RW | US | A
+        requests = [(frame << 12 | p.STUB_SLOT * 8, p.STUB_L3 << 12 | flags)]
+        if rng.random() < 0.7:
+            requests.append((frame << 12 | p.WINDOW_SLOT * 8, p.WINDOW_L3 << 12 | flags))
+        old = [self._emulator._readback(p.BOOT_L4 << 12 | slot * 8) for slot in SLOTS[4]]
+        for slot, entry in zip(SLOTS[4], old, strict=True):
+            # What the kernel has hooked up, so that both see the same tables.
+            if entry & P and rng.random() < 0.7:
+                requests.append((frame << 12 | slot * 8, entry))
+        if rng.random() < 0.4:
+            requests.append((frame << 12 | rng.choice(SLOTS[4]) * 8, frame << 12 | P | US))
+        self._emit("mmu", SELF, 0, tuple(requests))
+        if self._ext(15, frame).rc == 0:
+            for _ in range(rng.randrange(2, 6)):
+                self._access(1)
+
+    def _kernel_session(self) -> None:
+        """A copy of the boot L4 as the kernel's root."""
+        frame = self._rng.choice(self.by_role[L4])
+        if self._ext(17, frame, p.BOOT_L4).rc == 0:
+            if self._rng.random() < 0.5:
+                self._ext(3, frame)
+            self._ext(5, frame)
+
     def _whole_page(self) -> None:
         rng = self._rng
         frame = self._any_frame()
@@ -280,13 +310,14 @@ class Generator:
         else:
             self._emit("uva", va, self._entry(1), flags)
 
-    def _access(self) -> None:
+    def _access(self, mode: int | None = None) -> None:
         rng, d = self._rng, self._emulator.domain
-        user = 1 if d.user_root and rng.random() < 0.5 else 0
+        user = mode if mode is not None else int(bool(d.user_root) and rng.random() < 0.5)
         roll = rng.random()
         if roll < 0.3:
             # The window: read-only, and tables among what it shows are written by emulation.
-            frame = self._any_frame()
+            tables = [f for f, at in self._tables() if at == L1]
+            frame = rng.choice(tables) if tables and rng.random() < 0.6 else self._any_frame()
             level = self.role[frame - p.POOL] or 1
             va = p.WINDOW + (frame - p.POOL) * PAGE + self._slot(level) * 8
         elif roll < 0.35:
@@ -350,10 +381,10 @@ class Generator:
         holder = rng.choice(tables)
         target = holder if rng.random() < 0.5 else rng.choice((*tables, *self.by_role[level]))
         flags = self._flags(level) & ~(0 if self._wrong() else RW)
-        self._mmu(
-            holder << 12 | self._slot(level) * 8 if holder != p.BOOT_L4 else holder << 12 | rng.choice(SLOTS[4]) * 8,
-            target << 12 | flags,
-        )
+        ptr = holder << 12 | (rng.choice(SLOTS[4]) if holder == p.BOOT_L4 else self._slot(level)) * 8
+        done = self._mmu(ptr, target << 12 | flags)
+        if done.rc == 0 and rng.random() < 0.4:
+            self._mmu(ptr, done.readback ^ rng.choice((RW, RW, A, NX, US, RW | A)))
 
     def _oddity(self) -> None:
         rng = self._rng

@@ -230,6 +230,14 @@ static void fill_pool(void)
 	}
 }
 
+static void fill_ud(void)
+{
+	for (int i = 0; i < PAGE_SIZE; i += 2) {
+		fixed.ud[i] = 0x0f;
+		fixed.ud[i + 1] = 0x0b;
+	}
+}
+
 static void build_fixed(void)
 {
 	u64 size = (u64)(access_end - access_start);
@@ -243,10 +251,7 @@ static void build_fixed(void)
 	fixed.stub_l1[1] = mfn_of(fixed.ud) << 12 | P | US | A;
 	memcpy(fixed.stub, access_start, size);
 	fixed.stub[&access_in_user - access_start] = 1;
-	for (int i = 0; i < PAGE_SIZE; i += 2) {
-		fixed.ud[i] = 0x0f;
-		fixed.ud[i + 1] = 0x0b;
-	}
+	fill_ud();
 	for (u8 *p = (u8 *)&fixed; p < (u8 *)(&fixed + 1); p += PAGE_SIZE)
 		remap(p, mfn_of(p), P | US | A | D);
 	must("oracle: window ",
@@ -272,6 +277,21 @@ static void init_mailbox(void)
 	mailbox.stub = mfn_of(fixed.stub);
 	mailbox.ud = mfn_of(fixed.ud);
 	mailbox.magic = MAILBOX_MAGIC;
+}
+
+/* A program may have mapped the page of ud2 writable. */
+static void restore_ud(void)
+{
+	const volatile u64 *words = (const volatile u64 *)fixed.ud;
+
+	for (int i = 0; i < 512; i++) {
+		if (words[i] == 0x0b0f0b0f0b0f0b0fUL)
+			continue;
+		remap(fixed.ud, mailbox.ud, P | RW | US | A | D);
+		fill_ud();
+		remap(fixed.ud, mailbox.ud, P | US | A | D);
+		return;
+	}
 }
 
 /* Undo whatever a program did; the number of frames that Xen would not let go. */
@@ -302,6 +322,7 @@ static u64 reset(void)
 	for (u64 i = 0; i < POOL_FRAMES; i++)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
+	restore_ud();
 	return stuck;
 }
 
