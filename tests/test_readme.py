@@ -61,3 +61,11 @@ def test_the_failing_example_that_the_readme_shows_is_the_one_that_is_found() ->
     # Which of several smallest runs is found may change with Hypothesis; what happens in it does not.
     assert re.findall(r"^\w+(?=\()", done.stdout, flags=re.M) == re.findall(r"^\w+(?=\()", shown[1], flags=re.M)
     assert set(re.findall(r"^I-\w+", done.stdout, flags=re.M)) == set(re.findall(r"^I-\w+", shown[1], flags=re.M))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_files_that_a_document_names_exist(document: Path) -> None:
+    spans = re.findall(r"`([\w./-]+)`|\]\(([\w./-]+)\)", document.read_text(encoding="utf-8"))
+    named = {code or link for code, link in spans}
+    paths = {name for name in named if re.match(r"(csrc|tests|docs|xenmmu|benchmarks|tools)/|[A-Z]+\.md$", name)}
+    assert [name for name in sorted(paths) if not (ROOT / name).exists()] == []
