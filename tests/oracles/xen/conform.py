@@ -22,10 +22,29 @@ import program as p  # noqa: E402
 from compare import FRAMES, POOL, Difference, State, compare_outcomes, compare_states, state  # noqa: E402
 from emulator import Emulator  # noqa: E402
 from generate import Generator  # noqa: E402
+from named import NAMED  # noqa: E402
 from oracle import Oracle, OracleError  # noqa: E402
 from referee import BASE, Referee  # noqa: E402
 
 from xenmmu.xen import Reason  # noqa: E402
+
+
+def describe_outcome(op: p.Op, o: p.Outcome) -> str:
+    """What one side answered, in words."""
+    if o.rc == p.SKIPPED:
+        return "left out"
+    if o.vector:
+        code = f" error code {o.error_code} at {o.cr2:#x}" if o.vector == 14 else ""
+        return f"vector {o.vector}{code}"
+    if op[0] in ("load", "cmpxchg"):
+        return p.describe_entry(o.value)
+    if op[0] == "store":
+        return "done"
+    if op[0] == "fetch":
+        return "readable, not run: no ud2"
+    if op[0] == "read":
+        return p.describe_entry(o.readback)
+    return f"rc {o.rc}" + (f", reads {p.describe_entry(o.readback)}" if o.readback else "")
 
 
 class Comparison:
@@ -76,6 +95,9 @@ class Comparison:
         generator = Generator(self.emulator, seed, length)
         program = generator.run()
         found, residue = self.both(program, generator.outcomes)
+        self._count(seed, program, found, residue)
+
+    def _count(self, seed: int, program: p.Program, found: list[Difference], residue: int) -> None:
         self.programs += 1
         self.operations += len(program)
         self.op_kinds.update(op[0] for op in program)
@@ -87,6 +109,23 @@ class Comparison:
             for kind in dict.fromkeys(d.kind for d in found):
                 self.kinds[kind] += 1
                 self.first.setdefault(kind, (seed, program, found))
+
+    def tell(self, name: str) -> None:
+        """Run a named program and print the answers, operation by operation."""
+        case = NAMED[name]
+        ours = self.emulator.run(case.program)
+        found, _ = self.both(case.program, ours)
+        print(f"{name}: {case.question}")
+        for (what, op), mine, other in zip(case.steps, ours, self.said[0], strict=True):
+            same = "" if mine == other else f"   EMULATOR: {describe_outcome(op, mine)}"
+            print(f"  {what + ':':55} {describe_outcome(op, other)}{same}")
+        print(f"  differences: {len(found)}", *(f"\n  * {d.text}" for d in found))
+
+    def add_named(self) -> None:
+        """Compare on every named program."""
+        for name, case in NAMED.items():
+            found, residue = self.both(case.program)
+            self._count(0, case.program, [d._replace(kind=f"{name}: {d.kind}") for d in found], residue)
 
     def shrink(self, program: p.Program, kind: str) -> tuple[p.Program, list[Difference]]:
         """Leave out operations while a difference of the same kind stays."""
@@ -122,10 +161,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2007)
     parser.add_argument("--length", type=int, default=80)
     parser.add_argument("--show", type=int, default=1, help="of so many kinds of difference, show a short program")
+    parser.add_argument("--tell", choices=sorted(NAMED), help="print a named program's answers, and no more")
     parser.add_argument("--golden", type=Path, help="write Xen's answers to this file")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long")
     args = parser.parse_args(argv)
-    print(f"seed {args.seed}, {args.programs} programs of {args.length} operations and more", flush=True)
+    if not args.tell:
+        print(f"seed {args.seed}, {args.programs} programs of {args.length} operations and more", flush=True)
     try:
         with Oracle() as oracle:
             return _run(oracle, args)
@@ -137,7 +178,11 @@ def main(argv: list[str] | None = None) -> int:
 def _run(oracle: Oracle, args: argparse.Namespace) -> int:
     comparison = Comparison(Referee(oracle))
     comparison.kept = [] if args.golden else None
+    if args.tell:
+        comparison.tell(args.tell)
+        return 0
     start = time.monotonic()
+    comparison.add_named()
     for i in range(args.programs):
         comparison.add(args.seed * 1_000_000 + i, args.length)
         if args.seconds and time.monotonic() - start > args.seconds:
