@@ -184,7 +184,11 @@ def _run(oracle: Oracle, args: argparse.Namespace) -> int:
     start = time.monotonic()
     comparison.add_named()
     for i in range(args.programs):
-        comparison.add(args.seed * 1_000_000 + i, args.length)
+        seed = args.seed * 1_000_000 + i
+        try:
+            comparison.add(seed, args.length)
+        except OracleError as error:
+            raise OracleError(f"program {seed}: {error}") from None
         if args.seconds and time.monotonic() - start > args.seconds:
             break
     seconds = time.monotonic() - start

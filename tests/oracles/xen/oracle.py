@@ -10,6 +10,7 @@ import gzip
 import mmap
 import os
 import re
+import shutil
 import struct
 import subprocess
 import time
@@ -52,6 +53,15 @@ class Answer(NamedTuple):
     user: int
 
 
+def _run(command: list[str], directory: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise OracleError(f"{command[0]} is not installed") from None
+    if done.returncode:
+        raise OracleError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
 def fetch_package(build: Path = BUILD) -> Path:
     """Download and unpack Debian's hypervisor package below `build`; return Xen as QEMU's multiboot loader takes it."""
     xen = build / "xen.elf"
@@ -59,9 +69,9 @@ def fetch_package(build: Path = BUILD) -> Path:
         return xen
     build.mkdir(parents=True, exist_ok=True)
     if not list(build.glob(f"{PACKAGE}_*.deb")):
-        subprocess.run(["apt-get", "-q", "download", PACKAGE], cwd=build, check=True, stdout=subprocess.DEVNULL)
+        _run(["apt-get", "-q", "download", PACKAGE], build)
     deb = sorted(build.glob(f"{PACKAGE}_*.deb"))[-1]
-    subprocess.run(["dpkg-deb", "-x", str(deb), str(build / "unpacked")], check=True)
+    _run(["dpkg-deb", "-x", str(deb), str(build / "unpacked")], build)
     packed = next((build / "unpacked" / "boot").glob("xen-4.17-amd64.gz"))
     partial = xen.with_suffix(".partial")
     partial.write_bytes(gzip.decompress(packed.read_bytes()))
@@ -72,9 +82,7 @@ def fetch_package(build: Path = BUILD) -> Path:
 def build_guest(build: Path = BUILD) -> Path:
     """Compile the guest below `build`."""
     command = ["make", "-s", "-C", str(HERE), f"BUILD={build}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OracleError(f"the guest does not build:\n{done.stdout}{done.stderr}")
+    _run(command, build)
     return build / "guest.elf"
 
 
@@ -85,6 +93,8 @@ class Oracle:
 
     def __init__(self, build: Path = BUILD, qemu: str = "qemu-system-x86_64") -> None:
         self.build = build.resolve()
+        if shutil.which(qemu) is None:
+            raise OracleError(f"{qemu} is not installed: apt-get install qemu-system-x86")
         self._qemu = qemu
         self._xen, self._guest = fetch_package(self.build), build_guest(self.build)
         self._process: subprocess.Popen[bytes] | None = None
