@@ -134,6 +134,10 @@ class Emulator:
         """The M2P's word for a frame."""
         return self.hv.m2p(self.names.frames[symbol])
 
+    def type_words(self) -> list[int]:
+        """type_info of each pool frame."""
+        return [self._frames[mfn].type_info for mfn in self.pool]
+
     def contents(self, symbol: int) -> bytes:
         """The 4096 bytes of a frame."""
         return self.machine.read(self.names.frames[symbol] * PAGE, PAGE)

@@ -19,6 +19,8 @@ P, RW, US, PWT, PCD, A, D, PAT, G = (1 << i for i in range(9))
 NX, K = 1 << 63, 1 << 52
 SELF, IO, XEN, COW, OWN = 0x7FF0, 0x7FF1, 0x7FF2, 0x7FF3, 0
 DATA, L1, L2, L3, L4 = range(5)
+# Of type_info.
+_PINNED, _COUNT = 1 << 59, (1 << 55) - 1
 
 #: Slots that programs use, so that they meet again.
 SLOTS = {4: (3, 5, 255, 272, 310), 3: (0, 7, 511), 2: (0, 1, 511), 1: (0, 1, 5, 300, 511)}
@@ -102,9 +104,6 @@ class Generator:
     def _wrong(self) -> bool:
         return self._rng.random() < self._mood
 
-    def _books(self) -> list[p.Book]:
-        return self._emulator.books([p.POOL + i for i in range(p.FRAMES)])
-
     def _any_frame(self) -> int:
         return p.POOL + self._rng.randrange(p.FRAMES)
 
@@ -152,7 +151,8 @@ class Generator:
 
     def _tables(self) -> list[tuple[int, int]]:
         """Frames that are validated tables now, with their level."""
-        return [(p.POOL + i, b.type) for i, b in enumerate(self._books()) if b.type_count and 1 <= b.type <= 4]
+        words = self._emulator.type_words()
+        return [(p.POOL + i, w >> 61) for i, w in enumerate(words) if w & _COUNT and 1 <= w >> 61 <= 4]
 
     # ---- actions
 
@@ -209,7 +209,7 @@ class Generator:
         self._ext(level - 1, frame, 0, fd)
 
     def _unpin(self) -> None:
-        pinned = [p.POOL + i for i, b in enumerate(self._books()) if b.pinned]
+        pinned = [p.POOL + i for i, w in enumerate(self._emulator.type_words()) if w & _PINNED]
         frame = self._rng.choice(pinned) if pinned and not self._wrong() else self._any_frame()
         self._ext(4, frame)
 
