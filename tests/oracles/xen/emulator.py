@@ -75,6 +75,7 @@ class Emulator:
             "uva": self._uva,
             "uvo": self._uvo,
             "assist": self._assist,
+            "multi": self._multi,
             "load": self._load,
             "store": self._store,
             "cmpxchg": self._cmpxchg,
@@ -209,6 +210,34 @@ class Emulator:
         r = self.domain.vm_assist(cmd, type_)
         self._note(r.reason)
         return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
+    def _spoils(self, kind: str, word: int, frame: int) -> bool:
+        """Whether a call of a multicall touches what the oracle's guest stands on, or changes a root."""
+        mfn = word >> 12
+        if kind == "mmu":
+            roots = (self._boot, self.domain.kernel_root)
+            return mfn in self._own or (mfn in roots and (word >> 3 & 511) in self._fixed)
+        if kind == "uva":
+            return self._in_own_tables(word)
+        changes_root = word in (xen.MMUEXT_NEW_BASEPTR, xen.MMUEXT_NEW_USER_BASEPTR)
+        return changes_root or frame in self._own or (word == xen.MMUEXT_UNPIN_TABLE and frame == self._boot)
+
+    def _multi(self, calls: Any) -> p.Outcome:
+        prepared: list[Any] = []
+        for call in calls:
+            words = self.names.call(call)
+            if self._spoils(call[0], words[0], words[1]):
+                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+            if call[0] == "mmu":
+                prepared.append(("mmu_update", [words[:2]]))
+            elif call[0] == "ext":
+                prepared.append(("mmuext_op", [words]))
+            else:
+                prepared.append(("update_va_mapping", *words))
+        results = self.domain.multicall(prepared)
+        for r in results:
+            self._note(r.reason)
+        return p.Outcome(0, 0, 0, 0, 0, 0, sum((r.rc & 0xFF) << 8 * i for i, r in enumerate(results)), 0)
 
     def _read(self, ptr: int) -> p.Outcome:
         return p.Outcome(0, 0, 0, 0, 0, 0, 0, self._readback(ptr))

@@ -72,6 +72,7 @@ class Generator:
             (self._access, 14),
             (self._batch, 4),
             (self._flush, 2),
+            (self._multi, 3),
             (self._linear, 4),
             (self._oddity, 2),
             (self._read, 1),
@@ -357,6 +358,28 @@ class Generator:
             level = self.role[frame - p.POOL] or 1
             requests.append((frame << 12 | self._slot(level) * 8, self._entry(level)))
         self._emit("mmu", SELF, 0x80000000 if rng.random() < 0.05 else 0, tuple(requests))
+
+    def _multi(self) -> None:
+        """Several calls in one."""
+        rng = self._rng
+        calls: list[tuple[object, ...]] = []
+        for _ in range(rng.randrange(2, 9)):
+            kind = rng.random()
+            frame = self._any_frame()
+            level = self.role[frame - p.POOL] or 1
+            if kind < 0.6:
+                tables = self._tables()
+                if tables and rng.random() < 0.6:
+                    frame, level = rng.choice(tables)
+                value = self._entry(level)
+                if value >> 12 & p.MFN_MASK not in (p.STUB_L3, p.KERNEL_L3):
+                    calls.append(("mmu", frame << 12 | self._slot(level) * 8 | rng.choice((0, 0, 2)), value))
+            elif kind < 0.8:
+                va = self._va(self._emulator.domain.kernel_root, 2)
+                calls.append(("uva", va, self._entry(1), rng.choice((0, 1, 2))))
+            else:
+                calls.append(("ext", rng.choice((level - 1, level - 1, 4, 16, 6)), frame, 0))
+        self._emit("multi", tuple(calls))
 
     def _flush(self) -> None:
         rng = self._rng

@@ -7,6 +7,8 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("uva", va, val, flags)                                   update_va_mapping
     ("uvo", va, val, flags, domid)                            update_va_mapping_otherdomain
     ("assist", cmd, type)                                     vm_assist
+    ("multi", (call, ...))                                    multicall of up to eight, each ("mmu", ptr, val),
+                                                              ("ext", cmd, arg1, arg2) or ("uva", va, val, flags)
     ("load", user, va, size)                                  by the guest's kernel (user 0) or its user mode (1)
     ("store", user, va, size, value)
     ("cmpxchg", user, va, size, value, expected)
@@ -161,6 +163,14 @@ class Translator:
             return cmd, self.frame(arg1), self.frame(arg2) if frames & 2 else arg2
         return cmd, self.va(arg1) if addresses & 1 else arg1, self.va(arg2) if addresses & 2 else arg2
 
+    def call(self, call: tuple[Any, ...]) -> tuple[int, int, int]:
+        """The words of one call of a multicall as the side's own."""
+        if call[0] == "mmu":
+            return self.entry(call[1]), self.entry(call[2]), 0
+        if call[0] == "ext":
+            return self.ext(*call[1:])
+        return self.va(call[1]), self.entry(call[2]), call[3]
+
     def value_back(self, value: int, size: int) -> int:
         """A loaded value in symbols: whole entries, and their lower halves."""
         if size == 8:
@@ -181,6 +191,12 @@ _COMMANDS = {
 }
 
 
+def _describe_call(call: tuple[Any, ...]) -> str:
+    if call[0] == "mmu":
+        return describe_op(("mmu", 0x7FF0, 0, (call[1:],)))
+    return describe_op(("ext", 0x7FF0, 0, (call[1:],)) if call[0] == "ext" else call)
+
+
 def describe_op(op: Op) -> str:
     """One operation in words."""
     kind = op[0]
@@ -196,6 +212,8 @@ def describe_op(op: Op) -> str:
     if kind in ("uva", "uvo"):
         other = f" domid={op[4]:#x}" if kind == "uvo" else ""
         return f"update_va_mapping {op[1]:#x} := {describe_entry(op[2])} flags={op[3]:#x}{other}"
+    if kind == "multi":
+        return "multicall: " + "; ".join(_describe_call(call) for call in op[1])
     if kind == "assist":
         return f"vm_assist {op[1]} {op[2]}"
     if kind == "read":

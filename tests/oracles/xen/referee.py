@@ -12,7 +12,8 @@ from oracle import MAX_OPS, OP, POOL, RO_M2P, Answer, Oracle, OracleError
 
 PAGE = p.PAGE
 (NOP, ELEMENT, MMU_UPDATE, MMUEXT, UPDATE_VA, UPDATE_VA_OTHER, VM_ASSIST, LOAD, STORE, CMPXCHG, FETCH) = range(11)
-USER, RESET = 4, 17
+USER, RESET, MULTICALL = 4, 17, 18
+_CALLS = {"mmu": MMU_UPDATE, "ext": MMUEXT, "uva": UPDATE_VA}
 
 # What a pool frame looks like at the start: allocated and mapped by the window.
 BASE = p.Book(2, 7, 0, 0, 1, 0)
@@ -132,6 +133,10 @@ class Referee:
             out += OP.pack(MMUEXT, 0, len(operations), foreigndom, bits, 0, 0, 0, 0, 0)
             for operation in operations:
                 out += OP.pack(ELEMENT, 0, 0, *names.ext(*operation), 0, 0, 0, 0)
+        elif kind == "multi":
+            out += OP.pack(MULTICALL, 0, len(op[1]), 0, 0, 0, 0, 0, 0, 0)
+            for call in op[1]:
+                out += OP.pack(ELEMENT, 0, 0, _CALLS[call[0]], *names.call(call), 0, 0, 0)
         else:
             out += OP.pack(*self._record(op))
 

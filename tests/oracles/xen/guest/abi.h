@@ -124,6 +124,7 @@ enum op_kind {
 	OP_HYPERCALL, /* a: number; elements of three words each are the arguments, literally */
 	OP_COPY_IN,   /* a: offset in the scratch page, b: value, for arguments of OP_HYPERCALL */
 	OP_RESET,     /* back to the base state: roots, slots, pins, contents */
+	OP_MULTICALL, /* elements a: OP_MMU_UPDATE, OP_MMUEXT or OP_UPDATE_VA, b, c, d: their words; value: a byte of rc each */
 };
 
 #define MAILBOX_MAGIC 0x4f52414b4c454e31UL

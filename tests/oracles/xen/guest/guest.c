@@ -38,6 +38,7 @@
 #define EXT_COPY_PAGE 17
 
 /* rc of an operation that would end the guest rather than test anything */
+#define MAX_MULTICALL 8
 #define RC_SKIPPED 0x7777
 #define DONE_UNTOUCHED 0x5555
 
@@ -419,6 +420,46 @@ static void do_mmuext(const struct op *op, struct res *r)
 			user_root = op[1 + i].b;
 }
 
+static int spoils(u64 kind, u64 word, u64 frame)
+{
+	struct mmu_update u = {word, 0};
+
+	if (kind == OP_MMU_UPDATE)
+		return cuts_the_branch(&u);
+	if (kind == OP_UPDATE_VA)
+		return lies_in_own_tables(word);
+	return word == EXT_NEW_BASEPTR || word == EXT_NEW_USER_BASEPTR || is_fixed(frame) ||
+	       (word == EXT_UNPIN && frame == mailbox.boot_l4);
+}
+
+static void do_multicall(const struct op *op, struct res *r)
+{
+	static struct mmu_update update[MAX_MULTICALL];
+	static struct mmuext_op ext[MAX_MULTICALL];
+	u32 n = op->count < MAX_MULTICALL ? op->count : MAX_MULTICALL;
+
+	memset(elements.call, 0, n * sizeof(elements.call[0]));
+	for (u32 i = 0; i < n; i++) {
+		const struct op *e = &op[1 + i];
+		struct multicall_entry *c = &elements.call[i];
+
+		if (spoils(e->a, e->b, e->c)) {
+			r->rc = RC_SKIPPED;
+			return;
+		}
+		update[i] = (struct mmu_update){e->b, e->c};
+		ext[i] = (struct mmuext_op){(u32)e->b, 0, e->c, e->d};
+		c->op = e->a == OP_MMU_UPDATE ? HC_mmu_update : e->a == OP_MMUEXT ? HC_mmuext_op : HC_update_va_mapping;
+		c->args[0] = e->a == OP_MMU_UPDATE ? (u64)&update[i] : e->a == OP_MMUEXT ? (u64)&ext[i] : e->b;
+		c->args[1] = e->a == OP_UPDATE_VA ? e->c : 1;
+		c->args[2] = e->a == OP_UPDATE_VA ? e->d : 0;
+		c->args[3] = e->a == OP_UPDATE_VA ? 0 : DOMID_SELF;
+	}
+	r->rc = hypercall(HC_multicall, (u64)elements.call, n, 0, 0, 0);
+	for (u32 i = 0; i < n; i++)
+		r->value |= (u64)(elements.call[i].result & 0xff) << 8 * i;
+}
+
 static void fault_of(struct res *r)
 {
 	r->vector = trap.vector;
@@ -535,6 +576,9 @@ static void perform(const struct op *op, struct res *r)
 		break;
 	case OP_COPY_IN:
 		scratch[op->a / 8 % 512] = op->b;
+		break;
+	case OP_MULTICALL:
+		do_multicall(op, r);
 		break;
 	case OP_RESET:
 		r->value = reset();
