@@ -119,7 +119,7 @@ enum xm_access {
 	XM_ACC_EXECUTE = 2,
 	XM_ACC_USER = 4,          /* CPL 3 */
 	XM_ACC_IMPLICIT = 8,      /* implicit supervisor access (SDM 4.6): supervisor whatever the CPL, AC ignored */
-	XM_ACC_SHADOW_STACK = 16, /* shadow-stack access */
+	XM_ACC_SHADOW_STACK = 16, /* shadow-stack access, a read or with XM_ACC_WRITE a write; by WRUSS, a user one */
 	XM_ACC_STACK = 32,        /* SS-relative: a non-canonical address is #SS, not #GP */
 };
 
@@ -130,7 +130,7 @@ enum xm_fault {
 	XM_FAULT_GP = 2,  /* #GP(0): the address is not canonical */
 	XM_FAULT_SS = 3,  /* #SS(0): the same, SS-relative */
 	XM_FAULT_BUS = 4, /* an entry or the data lies outside machine memory: an error of the experiment, not a trap */
-	XM_FAULT_NOT_MODELLED = 5, /* shadow-stack accesses: their rules are not written yet */
+	XM_FAULT_UD = 5,  /* #UD: the instruction needs CR4.CET */
 };
 
 /* The rule that stopped a walk; sentences by xm_stop_text. */
@@ -146,8 +146,9 @@ enum xm_stop {
 	XM_STOP_SMAP,
 	XM_STOP_PROTECTION_KEY,
 	XM_STOP_SHADOW_STACK,
+	XM_STOP_SHADOW_STACK_MODE,
 	XM_STOP_OUTSIDE_MACHINE,
-	XM_STOP_NOT_MODELLED,
+	XM_STOP_NO_CET,
 };
 const char *xm_stop_text(int stop);
 
@@ -195,7 +196,8 @@ struct xm_cpu {
 	uint8_t ac;         /* EFLAGS.AC */
 	uint8_t levels;     /* derived: 4 or 5 */
 	uint8_t running;    /* CR3 has been loaded: CR4.LA57 is fixed from then on */
-	uint8_t pad[2];
+	uint8_t a_on_fault; /* enum xm_a_on_fault */
+	uint8_t pad;
 	uint64_t rsvd[6];       /* derived: reserved bits of an entry at level i that is no large page */
 	uint64_t rsvd_large[6]; /* derived: of a large page at level i */
 };
@@ -208,10 +210,18 @@ enum xm_cpu_reg {
 	XM_REG_PKRU,
 	XM_REG_PKRS,
 	XM_REG_AC,
-	/* What CPUID says: a choice of the experimenter, refused with XM_E_ARGUMENT and never with #GP. */
+	/* What CPUID says, and what manuals leave open: a choice of the experimenter, refused with XM_E_ARGUMENT and never with #GP. */
 	XM_CPUID_MAXPHYADDR,
 	XM_CPUID_VENDOR,
 	XM_CPUID_PAGE1GB,
+	XM_CHOICE_A_ON_FAULT,
+};
+
+/* The accessed flags that a page fault leaves set, which the manual leaves open (SDM 4.8): in no entry, or in those
+ * above the entry that stopped the walk (above the leaf, when rights did). */
+enum xm_a_on_fault {
+	XM_A_ON_FAULT_NONE = 0,
+	XM_A_ON_FAULT_UPPER = 1,
 };
 
 /* A processor in 64-bit mode with CR0 = PE|WP|PG, CR4 = PAE, EFER = LME|LMA|NXE, CR3 = 0. */
@@ -226,7 +236,8 @@ void xm_cpu_free(struct xm_cpu *cpu);
 
 /* Walk and judge; changes nothing.  Returns ret->fault. */
 int xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
-/* The same, then set A in every entry used and, for a write, D in the leaf, if the access is allowed. */
+/* The same, then set A in every entry used and, for a write, D in the leaf, if the access is allowed; if it is not,
+ * as cpu->a_on_fault says. */
 int xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret);
 
 /* Load or store 1, 2, 4 or 8 bytes, little-endian; an access that straddles a page is two.  A fault leaves

@@ -145,7 +145,7 @@ class _Lib:
     XM_FAULT_GP: int
     XM_FAULT_SS: int
     XM_FAULT_BUS: int
-    XM_FAULT_NOT_MODELLED: int
+    XM_FAULT_UD: int
     XM_STOP_NONE: int
     XM_STOP_NOT_CANONICAL: int
     XM_STOP_NOT_PRESENT: int
@@ -157,8 +157,9 @@ class _Lib:
     XM_STOP_SMAP: int
     XM_STOP_PROTECTION_KEY: int
     XM_STOP_SHADOW_STACK: int
+    XM_STOP_SHADOW_STACK_MODE: int
     XM_STOP_OUTSIDE_MACHINE: int
-    XM_STOP_NOT_MODELLED: int
+    XM_STOP_NO_CET: int
     XM_VENDOR_INTEL: int
     XM_VENDOR_AMD: int
     XM_REG_CR0: int
@@ -171,6 +172,9 @@ class _Lib:
     XM_CPUID_MAXPHYADDR: int
     XM_CPUID_VENDOR: int
     XM_CPUID_PAGE1GB: int
+    XM_CHOICE_A_ON_FAULT: int
+    XM_A_ON_FAULT_NONE: int
+    XM_A_ON_FAULT_UPPER: int
     XM_R_NONE: int
     XM_R_FOREIGNDOM_OWN_ID: int
     XM_R_FOREIGNDOM_UNKNOWN: int

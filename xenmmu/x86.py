@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from xenmmu import pte
 from xenmmu._core import ffi, lib
-from xenmmu.errors import BadArgument, GeneralProtection, OutOfFrames, OutOfRange, PageFault, fail
+from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfFrames, OutOfRange, PageFault, fail
 from xenmmu.machine import Machine
 
 CR0_PE: int = lib.XM_CR0_PE
@@ -42,19 +42,30 @@ PF_SS: int = lib.XM_PF_SS
 
 _CODE_BITS = {PF_P: "P", PF_W: "W/R", PF_U: "U/S", PF_RSVD: "RSVD", PF_I: "I/D", PF_PK: "PK", PF_SS: "SS"}
 _LEVEL_NAMES = {1: "PTE", 2: "PDE", 3: "PDPTE", 4: "PML4E", 5: "PML5E"}
-_KINDS = {"read": lib.XM_ACC_READ, "write": lib.XM_ACC_WRITE, "execute": lib.XM_ACC_EXECUTE}
-_NOT_MODELLED = frozenset({"shadow_read", "shadow_write"})
+_KINDS = {
+    "read": lib.XM_ACC_READ,
+    "write": lib.XM_ACC_WRITE,
+    "execute": lib.XM_ACC_EXECUTE,
+    "shadow_read": lib.XM_ACC_SHADOW_STACK,
+    "shadow_write": lib.XM_ACC_SHADOW_STACK | lib.XM_ACC_WRITE,
+}
 # What an access by each is to the C core.
 _BY_SUPERVISOR: dict[str, int] = _KINDS
 _BY_USER: dict[str, int] = {name: kind | lib.XM_ACC_USER for name, kind in _KINDS.items()}
 _IMPLICIT: dict[str, int] = {name: kind | lib.XM_ACC_IMPLICIT for name, kind in _KINDS.items()}
-_FAULTS: dict[int, str | None] = {lib.XM_FAULT_NONE: None, lib.XM_FAULT_PF: "#PF", lib.XM_FAULT_GP: "#GP"}
-_STOPS: tuple[str, ...] = tuple(
-    ffi.string(lib.xm_stop_text(stop)).decode() for stop in range(lib.XM_STOP_NOT_MODELLED + 1)
-)
+_FAULTS: dict[int, str | None] = {
+    lib.XM_FAULT_NONE: None,
+    lib.XM_FAULT_PF: "#PF",
+    lib.XM_FAULT_GP: "#GP",
+    lib.XM_FAULT_SS: "#SS",
+    lib.XM_FAULT_UD: "#UD",
+}
+_STOPS: tuple[str, ...] = tuple(ffi.string(lib.xm_stop_text(stop)).decode() for stop in range(lib.XM_STOP_NO_CET + 1))
 _PF: int = lib.XM_FAULT_PF
 _BUS: int = lib.XM_FAULT_BUS
+_UD: int = lib.XM_FAULT_UD
 _VENDORS = {"intel": lib.XM_VENDOR_INTEL, "amd": lib.XM_VENDOR_AMD}
+_A_ON_FAULT = ("none", "upper")
 _VENDOR_NAMES = {number: name for name, number in _VENDORS.items()}
 _READ_USER = _BY_USER["read"]
 _READ_SUPERVISOR = _BY_SUPERVISOR["read"]
@@ -68,6 +79,7 @@ _AT_PAGE_SIZE, _AT_FAULT, _AT_STOP, _AT_TOP, _AT_NSTEPS, _AT_STEPS = (
 )
 _STEPS = struct.Struct("=10Q")
 _CHUNK = 256
+_SHADOW_SIZES = {4: 4, 8: 8}
 _LARGEST = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
 
 
@@ -104,8 +116,8 @@ class Range(NamedTuple):
 class Walk:
     """What a walk found, as it was then.
 
-    `pa` is None when the access faults, `error_code` is None when it is allowed.  `fault` is None, "#PF" or "#GP" (the
-    address is not canonical; its error code is 0).
+    `pa` is None when the access faults, `error_code` is None when it is allowed.  `fault` is None, "#PF", "#GP" (the
+    address is not canonical) or "#UD"; the error code of those two is 0.
     """
 
     __slots__ = ("_raw", "error_code", "pa", "va")
@@ -122,7 +134,7 @@ class Walk:
 
     @property
     def fault(self) -> str | None:
-        """None, "#PF" or "#GP"."""
+        """None, "#PF", "#GP", or "#UD" for a shadow-stack access without CR4.CET."""
         return _FAULTS[self._raw[_AT_FAULT]]
 
     @property
@@ -161,9 +173,7 @@ def _result(va: int, found: Any, raw: bytes) -> Walk:
     return w
 
 
-def _bad_access(access: object) -> Exception:
-    if isinstance(access, str) and access in _NOT_MODELLED:
-        return NotImplementedError("shadow-stack accesses are not modelled")
+def _bad_access(access: object) -> BadArgument:
     return BadArgument(f"access {access!r} is none of {', '.join(_KINDS)}")
 
 
@@ -185,8 +195,9 @@ class Cpu:
     the bit cannot change while paging is on.  `maxphyaddr` (36 to 52), `vendor` ("intel", "amd") and `gbpages` are
     what CPUID says: BadArgument for another value.  Registers read back as written, but for CR3 bit 63 and EFER.LMA.
 
-    A and D are set by accesses that succeed, in no entry by one that faults (SDM 4.8 leaves the entries above a fault
-    open).  A walk that leaves machine memory raises OutOfRange.
+    A and D are set by accesses that succeed.  SDM 4.8 leaves open what a fault sets: `a_on_fault` "none" sets nothing,
+    "upper" sets A in the entries above the one that stopped the walk (above the leaf, when its rights did), as QEMU
+    does.  A walk that leaves machine memory raises OutOfRange.
 
     >>> from xenmmu import Machine, pte
     >>> m = Machine(1 << 20)
@@ -215,6 +226,7 @@ class Cpu:
         pkru: int = 0,
         pkrs: int = 0,
         ac: bool = False,
+        a_on_fault: str = "none",
     ) -> None:
         if not isinstance(m, Machine):
             raise BadArgument(f"{m!r} is not a Machine")
@@ -240,6 +252,7 @@ class Cpu:
         self.pkru = pkru
         self.pkrs = pkrs
         self.ac = ac
+        self.a_on_fault = a_on_fault
 
     def __repr__(self) -> str:
         return f"Cpu(cr3={self.cr3:#x}, cr0={self.cr0:#x}, cr4={self.cr4:#x}, efer={self.efer:#x})"
@@ -346,14 +359,26 @@ class Cpu:
     def gbpages(self, value: bool) -> None:
         self._set(lib.XM_CPUID_PAGE1GB, "gbpages", bool(value))
 
+    @property
+    def a_on_fault(self) -> str:
+        """Where a page fault leaves A set: "none", or in the "upper" entries."""
+        return _A_ON_FAULT[self._c.a_on_fault]
+
+    @a_on_fault.setter
+    def a_on_fault(self, value: str) -> None:
+        if value not in _A_ON_FAULT:
+            raise BadArgument(f"a_on_fault {value!r} is neither none nor upper")
+        self._set(lib.XM_CHOICE_A_ON_FAULT, "a_on_fault", _A_ON_FAULT.index(value))
+
     # ---- walks -----------------------------------------------------------------------------------------------------
 
     def walk(self, va: int, access: str = "read", user: bool = True, implicit: bool = False) -> Walk:
         """Walk the tables for an access to `va` and judge it; changes nothing.
 
-        `access` is "read", "write" or "execute"; `user` means CPL 3; `implicit` an implicit supervisor access (to a
-        descriptor table or TSS), a supervisor access whatever `user` says.  Raises BadArgument for another address or
-        access, OutOfRange when an entry lies outside machine memory; the fault of the access is a result.
+        `access` is "read", "write", "execute", or "shadow_read" or "shadow_write" (of a shadow stack, with CR4.CET);
+        `user` means CPL 3, and WRUSS at any; `implicit` an implicit supervisor access (to a descriptor table or TSS), a
+        supervisor access whatever `user` says.  Raises BadArgument for another address or access, OutOfRange when an
+        entry lies outside machine memory; the fault of the access is a result.
         """
         try:
             acc = (_IMPLICIT if implicit else _BY_USER if user else _BY_SUPERVISOR)[access]
@@ -440,7 +465,7 @@ class Cpu:
         `vas` is any contiguous one-dimensional buffer of unsigned 64-bit items: a numpy uint64 array, ``array("Q")``, a
         memoryview.  It is read in place.  Returns ``(pas, error_codes)``: numpy arrays (uint64, int32) for a numpy
         array, ``array("Q")`` and ``array("i")`` otherwise.  Where the access is allowed they are the address and
-        -1, where it faults 0 and the error code (0 too for an address that is not canonical, the code of its #GP).
+        -1, where it faults 0 and the error code (0 too for #GP and #UD).
         Raises BadArgument for another buffer and OutOfRange when a walk leaves machine memory.
         """
         try:
@@ -523,6 +548,37 @@ class Cpu:
             self._refuse(status, f"fetch({va:#x})")
         return value[0]  # type: ignore[no-any-return]
 
+    def shadow_load(self, va: int, size: int = 8, user: bool = True) -> int:
+        """Load 4 or 8 bytes from the shadow stack, as RET does; sets A.
+
+        Raises as `load` does, and BadState while CR4.CET is 0: the processor then makes no such access.
+        """
+        found, value = self._walk, self._value
+        try:
+            acc = (_BY_USER if user else _BY_SUPERVISOR)["shadow_read"]
+            status = _xm_cpu_load(self._c, va, _SHADOW_SIZES[size], acc, value, self._cr2, found)
+        except (OverflowError, TypeError, KeyError):
+            raise BadArgument(f"shadow_load({va!r}, {size!r}): not an address and a size") from None
+        if status or found.fault:
+            self._refuse(status, f"shadow_load({va:#x}, {size})")
+        return value[0]  # type: ignore[no-any-return]
+
+    def shadow_store(self, va: int, value: int, size: int = 8, user: bool = True) -> None:
+        """Store 4 or 8 bytes to the shadow stack, as CALL and WRSS do, or with `user` WRUSS; sets A.
+
+        Raises as `store` does, and BadState while CR4.CET is 0.
+        """
+        found = self._walk
+        try:
+            if not 0 <= value <= _LARGEST[_SHADOW_SIZES[size]]:
+                raise BadArgument(f"{value:#x} does not fit in {size} bytes")
+            acc = (_BY_USER if user else _BY_SUPERVISOR)["shadow_write"]
+            status = _xm_cpu_store(self._c, va, size, acc, value, self._cr2, found)
+        except (OverflowError, TypeError, KeyError):
+            raise BadArgument(f"shadow_store({va!r}, {value!r}, {size!r}): not an address, a value, a size") from None
+        if status or found.fault:
+            self._refuse(status, f"shadow_store({va:#x}, {value:#x}, {size})")
+
     def _refuse(self, status: int, what: str) -> None:
         if status:
             fail(status, what)
@@ -532,6 +588,8 @@ class Cpu:
             raise PageFault(at, found.error_code)
         if found.fault == _BUS:
             self._outside(at)
+        if found.fault == _UD:
+            raise BadState(f"{what}: {_STOPS[found.stop]}")
         raise GeneralProtection(f"{what}: {_STOPS[found.stop]}")
 
     # ---- listings --------------------------------------------------------------------------------------------------

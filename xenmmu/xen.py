@@ -600,7 +600,7 @@ class Domain:
 
         The result is the processor's, before Xen handles the fault: both modes run in ring 3, so U is set in every
         error code.  Raises BadArgument for another address or access, OutOfRange when an entry lies outside machine
-        memory, NotImplementedError for shadow-stack accesses.
+        memory.
         """
         found = self._walk
         try:

@@ -153,6 +153,14 @@ static int set_vendor(struct xm_cpu *cpu, uint64_t value)
 	return XM_OK;
 }
 
+static int set_a_on_fault(struct xm_cpu *cpu, uint64_t value)
+{
+	if (value != XM_A_ON_FAULT_NONE && value != XM_A_ON_FAULT_UPPER)
+		return XM_E_ARGUMENT;
+	cpu->a_on_fault = (uint8_t)value;
+	return XM_OK;
+}
+
 static int set(struct xm_cpu *cpu, int reg, uint64_t value)
 {
 	switch (reg) {
@@ -178,6 +186,8 @@ static int set(struct xm_cpu *cpu, int reg, uint64_t value)
 	case XM_CPUID_PAGE1GB:
 		cpu->gbpages = value != 0;
 		return XM_OK;
+	case XM_CHOICE_A_ON_FAULT:
+		return set_a_on_fault(cpu, value);
 	default:
 		return XM_E_ARGUMENT;
 	}

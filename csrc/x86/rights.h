@@ -53,8 +53,9 @@ static inline uint64_t xm_rsvd_mask(unsigned level, int large, unsigned maxphyad
 
 /* Rights of a translation: U/S and R/W are the AND over its entries, XD the OR; the protection key is the leaf's. */
 struct xm_rights {
-	uint64_t all; /* AND of the entries */
-	uint64_t any; /* OR of the entries */
+	uint64_t all;   /* AND of the entries */
+	uint64_t upper; /* AND of those above the leaf */
+	uint64_t any;   /* OR of the entries */
 	uint64_t leaf;
 };
 
@@ -62,6 +63,12 @@ struct xm_rights {
 static inline int xm_user_access(uint32_t access)
 {
 	return (access & XM_ACC_USER) && !(access & XM_ACC_IMPLICIT);
+}
+
+/* Does the processor make such accesses?  Those of a shadow stack with CR4.CET only. */
+static inline int xm_has_access(uint32_t access, uint64_t cr4)
+{
+	return !(access & XM_ACC_SHADOW_STACK) || (cr4 & XM_CR4_CET);
 }
 
 /* Protection keys (SDM 4.6.2): data accesses only; PKRU for user-mode addresses, PKRS for supervisor-mode ones. */
@@ -84,6 +91,13 @@ static inline int xm_key_denies(struct xm_rights r, uint32_t access, uint64_t cr
 	return wd && (access & XM_ACC_WRITE) && (user || (cr0 & XM_CR0_WP));
 }
 
+/* A page of a shadow stack is one that ordinary writes may not touch, marked by what no processor makes: a dirty leaf
+ * that is read-only, below entries that are not (SDM 4.6). */
+static inline int xm_shadow_stack_page(struct xm_rights r)
+{
+	return (r.upper & XM_PTE_RW) && !(r.leaf & XM_PTE_RW) && (r.leaf & XM_PTE_D);
+}
+
 /* The first rule that denies an access to a complete translation, or XM_STOP_NONE (SDM 4.6.1).  The protection key is
  * asked last: it is a bit of the error code of its own, whatever else denied. */
 static inline int xm_rights_stop(struct xm_rights r, uint32_t access, uint64_t cr0, uint64_t cr4, uint64_t efer, int ac)
@@ -100,6 +114,12 @@ static inline int xm_rights_stop(struct xm_rights r, uint32_t access, uint64_t c
 			return XM_STOP_SMEP;
 		return XM_STOP_NONE;
 	}
+	/* [SDM 4.6.1] A shadow stack belongs to one mode; neither SMAP nor CR0.WP (which CR4.CET needs) is asked. */
+	if (access & XM_ACC_SHADOW_STACK) {
+		if (!user && user_page)
+			return XM_STOP_SHADOW_STACK_MODE;
+		return xm_shadow_stack_page(r) ? XM_STOP_NONE : XM_STOP_SHADOW_STACK;
+	}
 	if (!user && user_page && (cr4 & XM_CR4_SMAP) && (!ac || (access & XM_ACC_IMPLICIT)))
 		return XM_STOP_SMAP;
 	if ((access & XM_ACC_WRITE) && !(r.all & XM_PTE_RW) && (user || (cr0 & XM_CR0_WP)))
@@ -107,7 +127,7 @@ static inline int xm_rights_stop(struct xm_rights r, uint32_t access, uint64_t c
 	return XM_STOP_NONE;
 }
 
-/* The bits of an error code that come from the access alone (SDM 4.7): W/R, U/S, I/D. */
+/* The bits of an error code that come from the access alone (SDM 4.7): W/R, U/S, I/D, SS. */
 static inline int32_t xm_error_access(uint32_t access, uint64_t cr4, uint64_t efer)
 {
 	int32_t code = 0;
@@ -118,6 +138,8 @@ static inline int32_t xm_error_access(uint32_t access, uint64_t cr4, uint64_t ef
 		code |= XM_PF_U;
 	if ((access & XM_ACC_EXECUTE) && ((cr4 & XM_CR4_SMEP) || (efer & XM_EFER_NXE)))
 		code |= XM_PF_I;
+	if (access & XM_ACC_SHADOW_STACK)
+		code |= XM_PF_SS;
 	return code;
 }
 

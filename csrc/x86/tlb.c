@@ -92,7 +92,7 @@ int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct
 {
 	const struct entry *e = find(cpu->tlb, va, 0);
 
-	if (!e || (access & XM_ACC_SHADOW_STACK))
+	if (!e || !xm_has_access(access, cpu->cr4))
 		return 0;
 	w->pa = 0;
 	w->nsteps = 0;
@@ -114,11 +114,12 @@ void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, const s
 {
 	struct xm_tlb *tlb = cpu->tlb;
 	struct entry *e = &tlb->entry[tlb->oldest];
-	struct xm_rights rights = {~0ULL, 0, 0};
+	struct xm_rights rights = {~0ULL, ~0ULL, 0, 0};
 	/* [SDM 4.10.2.4] G means nothing while CR4.PGE is 0. */
 	uint64_t global;
 
 	for (int i = 0; i < w->nsteps; i++) {
+		rights.upper = rights.all;
 		rights.all &= w->steps[i].entry;
 		rights.any |= w->steps[i].entry;
 	}

@@ -26,9 +26,10 @@ const char *xm_stop_text(int stop)
 		[XM_STOP_SMEP] = "supervisor fetch from a user page (CR4.SMEP)",
 		[XM_STOP_SMAP] = "supervisor data access to a user page (CR4.SMAP)",
 		[XM_STOP_PROTECTION_KEY] = "the protection key denies the access",
-		[XM_STOP_SHADOW_STACK] = "not a shadow-stack page for this access",
+		[XM_STOP_SHADOW_STACK] = "not a shadow-stack page (R/W=0 and D=1 in the leaf, R/W=1 above)",
+		[XM_STOP_SHADOW_STACK_MODE] = "supervisor shadow-stack access to a user page",
 		[XM_STOP_OUTSIDE_MACHINE] = "the frame lies outside machine memory",
-		[XM_STOP_NOT_MODELLED] = "shadow-stack accesses are not modelled",
+		[XM_STOP_NO_CET] = "shadow-stack access while CR4.CET is 0",
 	};
 
 	return stop >= 0 && stop < (int)(sizeof(text) / sizeof(text[0])) ? text[stop] : "unknown rule";
@@ -39,7 +40,7 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 {
 	const struct xm_machine *m = cpu->machine;
 	int32_t code = xm_error_access(access, cpu->cr4, cpu->efer);
-	struct xm_rights rights = {~0ULL, 0, 0};
+	struct xm_rights rights = {~0ULL, ~0ULL, 0, 0};
 	uint64_t table = cpu->cr3 & XM_PTE_ADDR;
 	unsigned level = cpu->levels, shift;
 
@@ -47,8 +48,8 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 	w->page_size = 0;
 	w->nsteps = 0;
 	w->top_level = cpu->levels;
-	if (access & XM_ACC_SHADOW_STACK)
-		return xm_fault(w, XM_FAULT_NOT_MODELLED, XM_STOP_NOT_MODELLED, 0);
+	if (!xm_has_access(access, cpu->cr4))
+		return xm_fault(w, XM_FAULT_UD, XM_STOP_NO_CET, 0);
 
 	/* [1] Canonical form, before any entry is read. */
 	if (!xm_canonical(va, cpu->levels))
@@ -69,6 +70,7 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 			return xm_fault(w, XM_FAULT_PF, XM_STOP_NOT_PRESENT, code);
 		if (entry & (large ? cpu->rsvd_large[level] : cpu->rsvd[level]))
 			return xm_fault(w, XM_FAULT_PF, XM_STOP_RESERVED_BIT, code | XM_PF_P | XM_PF_RSVD);
+		rights.upper = rights.all;
 		rights.all &= entry;
 		rights.any |= entry;
 		rights.leaf = entry;
@@ -88,9 +90,16 @@ int xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_wa
 
 /* The entries of the path as the access leaves them.  A recursive path uses one entry several times, and may use its
  * leaf as an upper entry too, so each is read again before it is written. */
-static void set_accessed(struct xm_machine *m, const struct xm_walk *w, uint32_t access)
+static void set_accessed(const struct xm_cpu *cpu, const struct xm_walk *w, uint32_t access)
 {
-	for (int i = 0; i < w->nsteps; i++) {
+	struct xm_machine *m = cpu->machine;
+	int used = w->fault ? w->nsteps - 1 : w->nsteps;
+
+	if (w->fault && w->fault != XM_FAULT_PF)
+		return;
+	if (w->fault && cpu->a_on_fault != XM_A_ON_FAULT_UPPER)
+		return;
+	for (int i = 0; i < used; i++) {
 		uint64_t old = xm_peek(m, w->steps[i].entry_pa);
 		uint64_t new = xm_entry_after(old, i == w->nsteps - 1, access);
 
@@ -103,12 +112,11 @@ int xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *
 {
 	if (cpu->tlb && xm_tlb_access(cpu, va, access, ret))
 		return ret->fault;
-	if (walk(cpu, va, access, ret) != XM_FAULT_NONE)
-		return ret->fault;
-	set_accessed(cpu->machine, ret, access);
-	if (cpu->tlb)
+	walk(cpu, va, access, ret);
+	set_accessed(cpu, ret, access);
+	if (cpu->tlb && !ret->fault)
 		xm_tlb_fill(cpu, va, access, ret);
-	return XM_FAULT_NONE;
+	return ret->fault;
 }
 
 uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n, uint32_t access, uint64_t *pas,
@@ -120,7 +128,7 @@ uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n,
 	for (i = 0; i < n; i++) {
 		int kind = walk(cpu, vas[i], access, &w);
 
-		if (kind == XM_FAULT_BUS || kind == XM_FAULT_NOT_MODELLED)
+		if (kind == XM_FAULT_BUS)
 			break;
 		pas[i] = w.pa;
 		error_codes[i] = w.error_code;
@@ -145,7 +153,8 @@ static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t ac
 	if (size != 1 && size != 2 && size != 4 && size != 8)
 		return XM_E_ARGUMENT;
 	/* The whole access is checked for canonical form before any of it is walked. */
-	if (!xm_canonical(va, cpu->levels) || !xm_canonical(va + size - 1, cpu->levels)) {
+	if (xm_has_access(access, cpu->cr4) &&
+	    (!xm_canonical(va, cpu->levels) || !xm_canonical(va + size - 1, cpu->levels))) {
 		*cr2 = va;
 		w->nsteps = 0;
 		xm_fault(w, access & XM_ACC_STACK ? XM_FAULT_SS : XM_FAULT_GP, XM_STOP_NOT_CANONICAL, 0);

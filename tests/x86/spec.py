@@ -32,6 +32,8 @@ class State:
     pkru: int = 0
     pkrs: int = 0
     ac: bool = False
+    #: The A flags a page fault leaves: "none", or "upper", those above the entry that stopped the walk.
+    a_on_fault: str = "none"
 
     @property
     def wp(self) -> int:
@@ -54,6 +56,10 @@ class State:
         return bit(self.cr4, 22)
 
     @property
+    def cet(self) -> int:
+        return bit(self.cr4, 23)
+
+    @property
     def pks(self) -> int:
         return bit(self.cr4, 24)
 
@@ -64,13 +70,15 @@ class State:
 
 @dataclass
 class Outcome:
-    """`fault`: None, "#PF", "#GP", or "outside" when a table lies outside memory.  `used`: addresses of the entries."""
+    """`fault`: None, "#PF", "#GP", "#UD", or "outside" when a table lies outside memory."""
 
     fault: str | None = None
     code: int | None = None
     pa: int | None = None
     page_size: int = 0
+    #: Addresses of the entries, and of those above the last.
     used: list[int] = field(default_factory=list)
+    above: list[int] = field(default_factory=list)
 
 
 def canonical(s: State, va: int) -> bool:
@@ -101,17 +109,23 @@ def reserved(s: State, level: int, entry: int) -> bool:
 
 def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, implicit: bool = False) -> Outcome:
     """The outcome of one access that lies in one page."""
-    write, fetch = access == "write", access == "execute"
+    shadow = access == "shadow_read" or access == "shadow_write"
+    write, fetch = access == "write" or access == "shadow_write", access == "execute"
     by_user = user and not implicit
     out = Outcome()
+    # Shadow stacks exist with CR4.CET only.
+    if shadow and not s.cet:
+        out.fault, out.code = "#UD", 0
+        return out
     if not canonical(s, va):
         out.fault, out.code = "#GP", 0
         return out
     # 4.7: what the code says of the access, whatever stops it.
-    code = 2 * write + 4 * by_user + 16 * (fetch and bool(s.smep or s.nxe))
+    code = 2 * write + 4 * by_user + 16 * (fetch and bool(s.smep or s.nxe)) + 64 * shadow
 
     # 4.5: the translation, from the root down.
     entries: list[int] = []
+    above: list[int] = []
     table = bits(s.cr3, 51, 12) << 12
     for level in (5, 4, 3, 2, 1) if s.la57 else (4, 3, 2, 1):
         low = 12 + 9 * (level - 1)
@@ -131,6 +145,8 @@ def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, imp
         if level == 1 or (level in (2, 3) and bit(entry, 7)):
             out.page_size = 1 << low
             break
+        above.append(entry)
+        out.above.append(at)
         table = bits(entry, 51, 12) << 12
     leaf = entries[-1]
 
@@ -138,7 +154,12 @@ def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, imp
     user_address = all(bit(e, 2) for e in entries)
     writable = all(bit(e, 1) for e in entries)
     execute_disabled = bool(s.nxe) and any(bit(e, 63) for e in entries)
-    if by_user:
+    # 4.6: the page of a shadow stack is read-only and dirty, by a leaf below entries that are writable.
+    shadow_stack = all(bit(e, 1) for e in above) and not bit(leaf, 1) and bool(bit(leaf, 6))
+    if shadow:
+        # Only in a shadow stack, and in one of the mode of the access; SMAP and WP do not matter.
+        ok = shadow_stack and user_address == by_user
+    elif by_user:
         ok = user_address
         if write:
             ok = ok and writable
@@ -172,13 +193,16 @@ def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, imp
 
 
 def access_page(mem: bytearray, s: State, va: int, access: str, user: bool) -> Outcome:
-    """The same, and 4.8: A in every entry used, D in the leaf of a write.  CHOICE: nothing is set by a fault."""
+    """The same, and 4.8: A in every entry used, D in the leaf of a write.  CHOICE: what a fault sets, in the state."""
     out = walk(mem, s, va, access, user)
     if out.fault is None:
         for at in out.used:
             mem[at] |= 0x20
-        if access == "write":
+        if access == "write" or access == "shadow_write":
             mem[out.used[-1]] |= 0x40
+    elif out.fault == "#PF" and s.a_on_fault == "upper":
+        for at in out.above:
+            mem[at] |= 0x20
     return out
 
 
@@ -190,6 +214,8 @@ def access(
     CHOICE: the lower page of an access that straddles two is translated first, with its A and D; CR2 is the first byte
     in the page that faulted; canonical form of the whole is checked before either.
     """
+    if (access == "shadow_read" or access == "shadow_write") and not s.cet:
+        return "#UD", 0, 0
     parts = [(va + i) % (1 << 64) for i in range(size)]
     if not all(canonical(s, part) for part in parts):
         return "#GP", 0, 0
@@ -207,7 +233,7 @@ def access(
             return "outside", 0, 0
         where[start // 4096] = out.pa - out.pa % 4096
     places = [where[part // 4096] + part % 4096 for part in parts]
-    if access == "write":
+    if access == "write" or access == "shadow_write":
         for i, place in enumerate(places):
             mem[place] = (value >> (8 * i)) & 255
         return None, 0, 0

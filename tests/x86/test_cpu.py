@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xenmmu import BadArgument, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte, x86
+from xenmmu import BadArgument, BadState, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte, x86
 from xenmmu._core import ffi, lib
 
 GOOD = pte.P | pte.RW | pte.US
@@ -189,16 +189,77 @@ def test_bad_input_is_one_clear_exception_and_the_object_lives(call: Any) -> Non
 
 
 @pytest.mark.parametrize("access", ["shadow_read", "shadow_write"])
-def test_shadow_stacks_are_not_pretended(access: str) -> None:
+def test_without_cet_there_are_no_shadow_stacks(access: str) -> None:
     cpu = world()
-    for call in (cpu.walk, cpu.explain, cpu.translate_one):
-        with pytest.raises(NotImplementedError):
-            call(0, access)
-    with pytest.raises(NotImplementedError):
-        cpu.translate(array("Q", [0]), access)
-    found = ffi.new("struct xm_walk *")
-    lib.xm_walk(cpu._c, 0, lib.XM_ACC_SHADOW_STACK, found)
-    assert (found.fault, found.stop) == (lib.XM_FAULT_NOT_MODELLED, lib.XM_STOP_NOT_MODELLED)
+    w = cpu.walk(1 << 47, access)
+    assert (w.fault, w.error_code, w.pa, w.steps) == ("#UD", 0, None, ())
+    assert "CR4.CET" in cpu.explain(0, access)
+    assert cpu.translate_one(0, access) is None
+    pas, codes = cpu.translate(array("Q", [0]), access)
+    assert (list(pas), list(codes)) == ([0], [0])
+    with pytest.raises(BadState, match=r"CR4\.CET"):
+        cpu.shadow_load(0)
+    with pytest.raises(BadState, match=r"CR4\.CET"):
+        cpu.shadow_store(0, 1)
+
+
+def test_a_shadow_stack_is_written_by_its_own_accesses_only() -> None:
+    cpu = world()
+    cpu.cr4 |= x86.CR4_CET
+    cpu.machine.write64(0x4000, pte.encode(5, pte.P | pte.US | pte.D))
+    cpu.shadow_store(8, 0x1122334455667788)
+    cpu.shadow_store(16, 0x99AABBCC, 4)
+    assert cpu.shadow_load(8) == cpu.load(8) == 0x1122334455667788
+    assert cpu.shadow_load(16, 4) == 0x99AABBCC
+    protection = x86.PF_P | x86.PF_W
+    cases = [
+        (lambda: cpu.store(8, 0), protection | x86.PF_U),
+        (lambda: cpu.store(8, 0, user=False), protection),
+        # A stack of the user is none of the supervisor's, whatever AC says; an ordinary page is none at all.
+        (lambda: cpu.shadow_store(8, 0, user=False), protection | x86.PF_SS),
+        (lambda: cpu.shadow_load(0x1000), x86.PF_P | x86.PF_U | x86.PF_SS),
+        (lambda: cpu.shadow_load(0x40000000000), x86.PF_U | x86.PF_SS),
+    ]
+    for call, code in cases:
+        with pytest.raises(PageFault) as info:
+            call()
+        assert info.value.error_code == code
+    cpu.ac = True
+    assert cpu.walk(8, "shadow_read", user=False).reason == "supervisor shadow-stack access to a user page"
+    assert cpu.load(8) == 0x1122334455667788
+    for call in (lambda: cpu.shadow_load(8, 2), lambda: cpu.shadow_store(8, 1 << 32, 4), lambda: cpu.shadow_load("8")):
+        with pytest.raises(BadArgument):
+            call()
+
+
+def test_cet_and_wp_need_each_other() -> None:
+    cpu = world()
+    cpu.cr4 |= x86.CR4_CET
+    with pytest.raises(GeneralProtection):
+        cpu.cr0 &= ~x86.CR0_WP
+    cpu.cr4 &= ~x86.CR4_CET
+    cpu.cr0 &= ~x86.CR0_WP
+    with pytest.raises(GeneralProtection):
+        cpu.cr4 |= x86.CR4_CET
+
+
+@pytest.mark.parametrize(("choice", "levels"), [("none", ""), ("upper", "432")])
+def test_what_a_fault_leaves_accessed_is_a_choice(choice: str, levels: str) -> None:
+    cpu = world()
+    cpu.a_on_fault = choice
+    m = cpu.machine
+    m.write64(0x4000, pte.encode(5, pte.P | pte.US))
+    m.write64(0x4008, 0)
+    for call in (lambda: cpu.store(0, 1), lambda: cpu.load(0x1000)):
+        with m.trial():
+            with pytest.raises(PageFault):
+                call()
+            found = "".join(str(s.level) for s in cpu.walk(0x1000).steps if s.entry & pte.A)
+            assert found == levels
+            assert not m.read64(0x4000) & pte.A and not m.read64(0x4008)
+    with pytest.raises(BadArgument):
+        cpu.a_on_fault = "all"
+    assert cpu.a_on_fault == choice
 
 
 def test_registers_are_undone_with_a_trial() -> None:

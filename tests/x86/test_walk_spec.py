@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xenmmu import Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte
+from xenmmu import BadState, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte
 
 
 def _load_spec() -> Any:
@@ -33,8 +33,8 @@ FRAMES = 12
 ROOT = 1
 U64 = (1 << 64) - 1
 GOOD = pte.P | pte.RW | pte.US
-ACCESSES = ["read", "write", "execute"]
-# LA57, SMEP, SMAP, PKE, PKS, PGE.
+ACCESSES = ["read", "write", "execute", "shadow_read", "shadow_write"]
+# LA57, SMEP, SMAP, PKE, PKS, PGE; and CET, where CR0.WP lets it.
 CR4_BITS = (1 << 12, 1 << 20, 1 << 21, 1 << 22, 1 << 24, 1 << 7)
 # Mostly usable entries: few bits away from P RW U/S, so that a walk gets to its end and its rights are judged.
 RIGHTS = (pte.RW, pte.US, pte.NX)
@@ -53,10 +53,11 @@ World = tuple[Any, dict[int, int], int]
 
 def a_state(choose: Choose) -> Any:
     flags = choose(range(1 << 10))
+    cet = flags & 1 and choose([0, 1, 1])
     return spec.State(
         cr0=0x80000001 | (flags & 1) << 16,
         cr3=ROOT << 12,
-        cr4=0x20 + sum(b for i, b in enumerate(CR4_BITS) if flags >> (i + 1) & 1),
+        cr4=0x20 + (cet << 23) + sum(b for i, b in enumerate(CR4_BITS) if flags >> (i + 1) & 1),
         efer=0x500 | (choose([0, 1, 1]) << 11),
         maxphyaddr=choose(range(36, 53)),
         vendor=choose(["intel", "amd"]),
@@ -64,6 +65,7 @@ def a_state(choose: Choose) -> Any:
         pkru=sum(choose(range(4)) << 2 * key for key in (0, 1, 15)),
         pkrs=sum(choose(range(4)) << 2 * key for key in (0, 1, 15)),
         ac=bool(flags >> 9),
+        a_on_fault=choose(["none", "upper"]),
     )
 
 
@@ -76,6 +78,8 @@ def an_entry(choose: Choose, level: int) -> int:
         entry ^= choose(OTHERS)
     if kind in (1, 2):
         entry ^= choose(RIGHTS)
+    if kind in (4, 5) and (large or level == 1):
+        entry ^= pte.RW | pte.D
     if large and kind == 3:
         entry ^= pte.PAT_LARGE
     return int(entry)
@@ -161,7 +165,7 @@ def test_a_walk_is_what_the_manual_says(world: World, access: str, user: bool, i
 def check_access(world: World, access: str, size: int, user: bool, value: int) -> str | None:
     state, entries, va = world
     mem = memory(entries)
-    size = 1 if access == "execute" else size
+    size = 1 if access == "execute" else 8 if access.startswith("shadow") and size < 4 else size
     value &= (1 << (8 * size)) - 1
     cpu = cpu_of(state, mem)
     before = bytes(mem)
@@ -169,15 +173,19 @@ def check_access(world: World, access: str, size: int, user: bool, value: int) -
     got: tuple[str | None, int, int]
     with cpu.machine.trial():
         try:
-            if access == "write":
-                cpu.store(va, value, size, user)
+            if access in ("write", "shadow_write"):
+                (cpu.store if access == "write" else cpu.shadow_store)(va, value, size, user)
                 got = (None, 0, 0)
+            elif access == "execute":
+                got = (None, cpu.fetch(va, user), 0)
             else:
-                got = (None, cpu.load(va, size, user) if access == "read" else cpu.fetch(va, user), 0)
+                got = (None, (cpu.load if access == "read" else cpu.shadow_load)(va, size, user), 0)
         except PageFault as e:
             got = ("#PF", e.va, e.error_code)
         except GeneralProtection:
             got = ("#GP", 0, 0)
+        except BadState:
+            got = ("#UD", 0, 0)
         except OutOfRange:
             got = ("outside", 0, 0)
         assert got == want
@@ -200,12 +208,16 @@ def test_in_bulk(seed: int) -> None:
     print(f"seed {seed}")
     rng = random.Random(seed)
     seen: Counter[str | None] = Counter()
-    for _ in range(1500):
+    allowed: Counter[str] = Counter()
+    for _ in range(2000):
         world = a_world(rng.choice)
         access, user, size = rng.choice(ACCESSES), rng.random() < 0.5, rng.choice([1, 2, 4, 8])
-        seen[check_access(world, access, size, user, rng.getrandbits(64))] += 1
+        fault = check_access(world, access, size, user, rng.getrandbits(64))
+        seen[fault] += 1
+        allowed[access] += fault is None
         check_walk(world[0], memory(world[1]), world[2], access, user, rng.random() < 0.2)
-    assert seen[None] > 300 and seen["#PF"] > 300 and seen["#GP"] > 30 and seen["outside"] > 10, seen
+    assert seen[None] > 200 and seen["#PF"] > 300 and seen["#GP"] > 30 and seen["outside"] > 10, seen
+    assert seen["#UD"] > 50 and all(allowed[access] > 0 for access in ACCESSES), allowed
 
 
 @settings(max_examples=60, deadline=None)
@@ -266,44 +278,45 @@ def test_every_bit_of_every_entry(vendor: str, nxe: bool) -> None:
 
 
 def test_rights_of_all_combinations() -> None:
-    """U/S, R/W and XD of leaf and upper entry, key, access, and every control bit that judges them: 98,304 cases."""
+    """U/S, R/W and XD of leaf and upper entry, D, key, access, and every control bit that judges them."""
     m = Machine(16 << 12)
     mem = bytearray(16 << 12)
     for frame in (1, 2, 3, 4):
         mem[frame << 12 : (frame << 12) + 8] = pte.encode(frame + 1, GOOD).to_bytes(8, "little")
     cpu = Cpu(m)
+    explicit, implicits = ((True, False), (False, False)), ((False, True), (True, True))
     count = 0
-    for rights in range(64):
+    for rights in range(128):
         upper = (rights & 1) * pte.US | (rights >> 1 & 1) * pte.RW | (rights >> 2 & 1) * pte.NX | pte.P
         leaf = (rights >> 3 & 1) * pte.US | (rights >> 4 & 1) * pte.RW | (rights >> 5 & 1) * pte.NX | pte.P
+        leaf |= (rights >> 6) * pte.D
         mem[2 << 12 : (2 << 12) + 8] = pte.encode(3, upper).to_bytes(8, "little")
         mem[4 << 12 : (4 << 12) + 8] = (pte.encode(5, leaf) | (1 << pte.PKEY_SHIFT)).to_bytes(8, "little")
         m.write(0, mem)
         for control in range(256):
+            wp = control & 1
             state = spec.State(
-                cr0=0x80000001 | (control & 1) << 16,
+                cr0=0x80000001 | wp << 16,
                 cr3=0x1000,
                 cr4=0x20
                 | (control >> 1 & 1) << 20
                 | (control >> 2 & 1) << 21
                 | (control >> 3 & 1) << 22
+                | wp << 23
                 | (control >> 4 & 1) << 24,
                 pkru=(control >> 5 & 3) << 2,
                 pkrs=(control >> 5 & 3) << 2,
                 ac=bool(control >> 7),
             )
-            cpu.cr3, cpu.cr4, cpu.cr0, cpu.pkru, cpu.pkrs, cpu.ac = (
-                state.cr3,
-                state.cr4,
-                state.cr0,
-                state.pkru,
-                state.pkrs,
-                state.ac,
-            )
-            for access in ("read", "write", "execute"):
-                for user, implicit in ((True, False), (False, False)) if control % 2 else ((False, True), (True, True)):
+            cpu.cr4 &= ~(1 << 23)
+            for name in ("cr3", "cr0", "cr4", "pkru", "pkrs", "ac"):
+                setattr(cpu, name, getattr(state, name))
+            # D matters to shadow stacks only, and they need WP.
+            accesses = ACCESSES if wp else ACCESSES[:3]
+            for access in accesses[3:] if rights >> 6 and wp else accesses:
+                for user, implicit in explicit if control >> 1 & 1 else implicits:
                     want = spec.walk(mem, state, 0, access, user, implicit)
                     got = cpu.walk(0, access, user, implicit)
                     assert got.error_code == want.code and got.pa == want.pa, (rights, control, access, user, implicit)
                     count += 1
-    assert count == 64 * 256 * 3 * 2
+    assert count == 64 * 128 * 2 * (3 + 3 + 5 + 2)

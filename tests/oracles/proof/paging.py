@@ -64,6 +64,8 @@ class Inputs:
     user: Any
     implicit: Any
     stack: Any
+    shadow: Any
+    upper: Any  # A is set above a fault
     memory: Any
 
     @property
@@ -73,6 +75,7 @@ class Inputs:
             z3.UGE(self.maxphyaddr, 36),
             z3.ULE(self.maxphyaddr, 52),
             z3.Not(z3.And(self.write, self.execute)),
+            z3.Not(z3.And(self.shadow, self.execute)),
             z3.ULE(self.frames, MOST_FRAMES),
         ]
 
@@ -81,9 +84,8 @@ def free(levels: int) -> Inputs:
     """Everything free but the number of levels."""
     cr4 = z3.Concat(z3.BitVec("cr4_high", 51), z3.BitVecVal(levels == 5, 1), z3.BitVec("cr4_low", 12))
     words = {name: z3.BitVec(name, 64) for name in ("va", "cr0", "cr3", "efer", "frames")}
-    conditions = {
-        name: z3.Bool(name) for name in ("amd", "gbpages", "ac", "write", "execute", "user", "implicit", "stack")
-    }
+    names = ("amd", "gbpages", "ac", "write", "execute", "user", "implicit", "stack", "shadow", "upper")
+    conditions = {name: z3.Bool(name) for name in names}
     return Inputs(
         **words,
         **conditions,
@@ -140,7 +142,7 @@ def c_integer(value: Any, width: int) -> Any:
 
 def c_access(inputs: Inputs, constants: dict[str, int]) -> Any:
     bits = {"WRITE": inputs.write, "EXECUTE": inputs.execute, "USER": inputs.user}
-    bits |= {"IMPLICIT": inputs.implicit, "STACK": inputs.stack}
+    bits |= {"IMPLICIT": inputs.implicit, "STACK": inputs.stack, "SHADOW_STACK": inputs.shadow}
     value: Any = z3.BitVecVal(0, 32)
     for name, cond in bits.items():
         value |= z3.If(cond, z3.BitVecVal(constants[f"XM_ACC_{name}"], 32), z3.BitVecVal(0, 32))
@@ -158,6 +160,7 @@ def c_state(program: Any, inputs: Inputs) -> Any:
     for name in ("cr0", "cr3", "cr4", "efer", "pkru", "pkrs", "maxphyaddr", "gbpages", "ac"):
         put((*cpu, name), types[name], getattr(inputs, name))
     put((*cpu, "vendor"), types["vendor"], inputs.amd)
+    put((*cpu, "a_on_fault"), types["a_on_fault"], inputs.upper)
     for name, t in types.items():
         if isinstance(t, c_text.Int) and (*cpu, name) not in st.mem and name != "levels":
             put((*cpu, name), t, z3.BitVecVal(0, t.width))
@@ -176,7 +179,7 @@ def c_outcomes(program: Any, inputs: Inputs, function: str = "xm_walk") -> list[
     """What xm_walk, or xm_access, says and does."""
     args = [c_pointer("xm_cpu", "cpu"), c_text.Value(c_text.Int(64, False), c_integer(inputs.va, 64))]
     args += [c_access(inputs, program.constants), c_pointer("xm_walk", "w")]
-    names = {program.constants[f"XM_FAULT_{n}"]: n for n in ("PF", "GP", "SS", "BUS")}
+    names = {program.constants[f"XM_FAULT_{n}"]: n for n in ("PF", "GP", "SS", "BUS", "UD")}
     outcomes = []
     for st, _ in program.call(function, c_state(program, inputs), args):
         w = {path[1:]: value.v for path, value in st.mem.items() if path[0] == "w"}
@@ -232,9 +235,16 @@ def spec_outcomes(program: Any, inputs: Inputs, function: str = "walk") -> list[
     fields["maxphyaddr"] = chosen(*((k, inputs.maxphyaddr == k) for k in range(36, 53)))
     fields["vendor"] = chosen(("amd", inputs.amd), ("intel", z3.Not(inputs.amd)))
     fields["gbpages"], fields["ac"] = condition(inputs.gbpages), condition(inputs.ac)
+    fields["a_on_fault"] = chosen(("upper", inputs.upper), ("none", z3.Not(inputs.upper)))
     ((st, state),) = program.call("State", st, [], fields)
-    read = z3.Not(z3.Or(inputs.write, inputs.execute))
-    access = chosen(("read", read), ("write", inputs.write), ("execute", inputs.execute))
+    read, plain = z3.Not(z3.Or(inputs.write, inputs.execute)), z3.Not(inputs.shadow)
+    access = chosen(
+        ("read", z3.And(read, plain)),
+        ("write", z3.And(inputs.write, plain)),
+        ("execute", inputs.execute),
+        ("shadow_read", z3.And(read, inputs.shadow)),
+        ("shadow_write", z3.And(inputs.write, inputs.shadow)),
+    )
     size = py.natural(inputs.frames << 12)
     args = [py.Memory(size), state, py.natural(inputs.va), access, condition(inputs.user)]
     named = {"implicit": condition(inputs.implicit)} if function == "walk" else {}
