@@ -26,7 +26,7 @@ from named import NAMED  # noqa: E402
 from oracle import Oracle, OracleError  # noqa: E402
 from referee import BASE, Referee  # noqa: E402
 
-from xenmmu.xen import Reason  # noqa: E402
+from xenmmu.xen import Options, Reason  # noqa: E402
 
 
 def describe_outcome(op: p.Op, o: p.Outcome) -> str:
@@ -50,9 +50,9 @@ def describe_outcome(op: p.Op, o: p.Outcome) -> str:
 class Comparison:
     """Both sides, and what they have said so far."""
 
-    def __init__(self, referee: Referee) -> None:
-        self.referee = referee
-        self.emulator = Emulator()
+    def __init__(self, referee: Referee, options: Options | None = None) -> None:
+        self.referee, self._options = referee, options
+        self.emulator = Emulator(options)
         self.base_ours = self.emulator.books(FRAMES)
         self._take_base()
         self.programs = self.operations = self.residue = 0
@@ -87,7 +87,7 @@ class Comparison:
         found = compare_outcomes(program, ours, xens) + compare_states(state_ours, state_xens)
         if not clean:
             found.append(Difference(-1, "leak", "the emulator does not return to the base state"))
-            self.emulator = Emulator()
+            self.emulator = Emulator(self._options)
         return found, residue
 
     def add(self, seed: int, length: int) -> None:
@@ -162,13 +162,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--length", type=int, default=80)
     parser.add_argument("--show", type=int, default=1, help="of so many kinds of difference, show a short program")
     parser.add_argument("--tell", choices=sorted(NAMED), help="print a named program's answers, and no more")
+    parser.add_argument("--no-linear", action="store_true", help="both sides with pv-linear-pt off")
     parser.add_argument("--golden", type=Path, help="write Xen's answers to this file")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long")
     args = parser.parse_args(argv)
     if not args.tell:
         print(f"seed {args.seed}, {args.programs} programs of {args.length} operations and more", flush=True)
     try:
-        with Oracle() as oracle:
+        with Oracle(options="pv-linear-pt=0" if args.no_linear else "") as oracle:
             return _run(oracle, args)
     except OracleError as error:
         print(f"oracle: {error}", file=sys.stderr)
@@ -176,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(oracle: Oracle, args: argparse.Namespace) -> int:
-    comparison = Comparison(Referee(oracle))
+    comparison = Comparison(Referee(oracle), Options(pv_linear_pt=not args.no_linear))
     comparison.kept = [] if args.golden else None
     if args.tell:
         comparison.tell(args.tell)

@@ -32,6 +32,7 @@ RES = struct.Struct("<qQIIQQQIIQ")
 _HEADER = struct.Struct("<15Q")
 _MAGIC = 0x4F52414B4C454E31
 _POSTED, _ANSWERED, _OPS, _RESET_POOL = 1, 2, 3, 15
+_APPEND = "dom0_mem=64M dom0_max_vcpus=1 loglvl=none guest_loglvl=none com1=115200,8n1 console=com1"
 FRAME_TABLE = 0xFFFF82E000000000
 RO_M2P = 0xFFFF800000000000
 
@@ -91,11 +92,12 @@ class Oracle:
 
     _words: memoryview
 
-    def __init__(self, build: Path = BUILD, qemu: str = "qemu-system-x86_64") -> None:
+    def __init__(self, build: Path = BUILD, qemu: str = "qemu-system-x86_64", options: str = "") -> None:
+        """`options`: more of Xen's boot options."""
         self.build = build.resolve()
         if shutil.which(qemu) is None:
             raise OracleError(f"{qemu} is not installed: apt-get install qemu-system-x86")
-        self._qemu = qemu
+        self._qemu, self._options = qemu, options
         self._xen, self._guest = fetch_package(self.build), build_guest(self.build)
         self._process: subprocess.Popen[bytes] | None = None
         self._ram: mmap.mmap | None = None
@@ -124,7 +126,7 @@ class Oracle:
             *("-object", f"memory-backend-file,id=ram,size={RAM},mem-path={ram},share=on"),
             *("-machine", "pc,memory-backend=ram", "-serial", f"file:{self._serial}"),
             *("-kernel", str(self._xen), "-initrd", str(self._guest)),
-            *("-append", "dom0_mem=64M dom0_max_vcpus=1 loglvl=none guest_loglvl=none com1=115200,8n1 console=com1"),
+            *("-append", f"{_APPEND} {self._options}"),
         ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
