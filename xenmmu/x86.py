@@ -199,6 +199,12 @@ class Cpu:
     "upper" sets A in the entries above the one that stopped the walk (above the leaf, when its rights did), as QEMU
     does.  A walk that leaves machine memory raises OutOfRange.
 
+    `tlb` (1 to 2**20 entries; None: every access walks) is one of the TLBs the manual allows: filled by accesses that
+    succeed, the oldest entry replaced first, dropped by `invlpg`, by register writes as SDM 4.10.4 asks, and by a fault
+    for its address.  It has no PCIDs and no paging-structure caches: with CR4.PCIDE too, every load of CR3 drops all
+    translations but global ones, which the manual permits.  `walk`, `translate` and listings read the tables as they
+    are; `load`, `store` and `fetch` use it.
+
     >>> from xenmmu import Machine, pte
     >>> m = Machine(1 << 20)
     >>> for table in (1, 2, 3, 4):
@@ -210,7 +216,7 @@ class Cpu:
     'write to a read-only page (R/W=0)'
     """
 
-    __slots__ = ("__weakref__", "_c", "_cr2", "_head", "_raw", "_value", "_walk", "machine")
+    __slots__ = ("__weakref__", "_c", "_cr2", "_head", "_raw", "_tlb", "_value", "_walk", "machine")
 
     def __init__(
         self,
@@ -227,6 +233,7 @@ class Cpu:
         pkrs: int = 0,
         ac: bool = False,
         a_on_fault: str = "none",
+        tlb: int | None = None,
     ) -> None:
         if not isinstance(m, Machine):
             raise BadArgument(f"{m!r} is not a Machine")
@@ -234,10 +241,18 @@ class Cpu:
             raise BadArgument(f"maxphyaddr {maxphyaddr!r} is not 36 to 52")
         if not isinstance(vendor, str) or vendor not in _VENDORS:
             raise BadArgument(f"vendor {vendor!r} is neither intel nor amd")
+        if tlb is not None and (not isinstance(tlb, int) or not 1 <= tlb <= 1 << 20):
+            raise BadArgument(f"tlb {tlb!r} is neither None nor 1 to {1 << 20} entries")
         c = lib.xm_cpu_new(m._c, maxphyaddr, _VENDORS[vendor], bool(gbpages))
         if c == ffi.NULL:
             raise OutOfFrames("the host has no memory for a processor")
         self._c: Any = ffi.gc(c, lib.xm_cpu_free)
+        self._tlb: Any = ffi.NULL
+        if tlb is not None:
+            cache = lib.xm_tlb_new(m._c, tlb)
+            if cache == ffi.NULL:
+                raise OutOfFrames(f"the host has no memory for a TLB of {tlb} entries")
+            self._tlb = self._c.tlb = ffi.gc(cache, lib.xm_tlb_free)
         #: The machine whose memory it walks.
         self.machine: Machine = m
         # Results of the C calls, reused: allocating them costs as much as a walk.
@@ -591,6 +606,19 @@ class Cpu:
         if found.fault == _UD:
             raise BadState(f"{what}: {_STOPS[found.stop]}")
         raise GeneralProtection(f"{what}: {_STOPS[found.stop]}")
+
+    def invlpg(self, va: int) -> None:
+        """INVLPG: drop the TLB's translation for `va`, global or not, its whole page; nothing without a TLB.
+
+        Raises BadArgument for what is no 64-bit address; one that is not canonical does nothing.
+        """
+        try:
+            if self._tlb:
+                lib.xm_tlb_invlpg(self._tlb, va)
+            elif not 0 <= va < 1 << 64:
+                raise OverflowError
+        except (OverflowError, TypeError):
+            raise _bad_address(va) from None
 
     # ---- listings --------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xenmmu import Machine
+from xenmmu import BadArgument, Cpu, Machine, PageFault
 from xenmmu._core import ffi, lib
 
 P, RW, US, A, D, G = lib.XM_PTE_P, lib.XM_PTE_RW, lib.XM_PTE_US, lib.XM_PTE_A, lib.XM_PTE_D, lib.XM_PTE_G
@@ -238,3 +238,56 @@ def test_freeing_inside_a_trial_is_safe() -> None:
         w.cpu.tlb = ffi.NULL
         ffi.release(w.tlb)
         ffi.release(w.cpu)
+
+
+# ---- as an option of Cpu
+
+
+def a_cpu(tlb: int | None) -> Cpu:
+    w = World()
+    return Cpu(w.machine, cr3=ROOT << 12, cr4=lib.XM_CR4_PAE | lib.XM_CR4_PGE, tlb=tlb)
+
+
+def test_a_cpu_without_a_tlb_sees_every_change_and_one_with_it_only_after_a_flush() -> None:
+    for tlb, stale in ((None, False), (4, True)):
+        cpu = a_cpu(tlb)
+        m, at = cpu.machine, (L1 << 12) + 5 * 8
+        m.write64(15 << 12, 1)
+        m.write64(50 << 12, 2)
+        for flush in (lambda c: c.invlpg(0x5FFF), lambda c: setattr(c, "cr3", c.cr3)):
+            m.write64(at, (15 << 12) | P | RW | US)
+            flush(cpu)
+            assert cpu.load(0x5000) == 1
+            m.write64(at, (50 << 12) | P | RW | US)
+            assert cpu.load(0x5000) == (1 if stale else 2)
+            assert cpu.walk(0x5000).pa == 50 << 12, "a walk reads the tables"
+            flush(cpu)
+            assert cpu.load(0x5000) == 2
+
+
+def test_a_missing_flush_keeps_a_right_and_a_fault_drops_it() -> None:
+    cpu = a_cpu(4)
+    m, at = cpu.machine, (L1 << 12) + 5 * 8
+    cpu.store(0x5000, 1)
+    m.write64(at, (15 << 12) | P | US | A | D)
+    cpu.store(0x5000, 2)
+    cpu.invlpg(0x5000)
+    with pytest.raises(PageFault):
+        cpu.store(0x5000, 3)
+    assert cpu.load(0x5000) == 2
+    m.write64(at, (15 << 12) | P | RW | US | A | D)
+    with pytest.raises(PageFault):
+        cpu.store(0x5000, 4)
+    cpu.store(0x5000, 4)
+    assert cpu.load(0x5000) == 4
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1 << 21, "4", 1.5])
+def test_a_cpu_refuses_other_sizes(bad: Any) -> None:
+    with pytest.raises(BadArgument):
+        a_cpu(bad)
+    for cpu in (a_cpu(None), a_cpu(2)):
+        cpu.invlpg(1 << 47)
+        for va in (-1, 1 << 64, "0"):
+            with pytest.raises(BadArgument):
+                cpu.invlpg(va)
