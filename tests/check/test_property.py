@@ -61,18 +61,21 @@ def test_fails_with_each_bug_under_netbsd(mutant: str) -> None:
 
 
 def test_hypothesis_prints_a_short_program() -> None:
-    """The way a user's own test suite runs it: Hypothesis shrinks and prints the steps with the failure."""
+    """The way a user's own test suite runs it: Hypothesis shrinks and prints the steps with the failure.
+
+    What it calls minimal depends on luck, so the runs are short to begin with; `falsify` needs no such help.
+    """
     short = settings(
-        max_examples=300,
+        max_examples=2000,
         derandomize=True,
         database=None,
         deadline=None,
-        stateful_step_count=10,
+        stateful_step_count=6,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
     with pytest.raises(AssertionError, match="I-OWN") as caught:
         run_state_machine_as_test(guest("owner_unchecked_l1"), settings=short)
     steps = [line for line in "\n".join(caught.value.__notes__).splitlines() if "state." in line]
-    assert steps[0] == "state.boot()"
+    assert steps[0].endswith("state.boot()")
     assert 3 <= len(steps) <= 8, steps  # boot, what it takes, teardown

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, multiple
+from hypothesis.stateful import Bundle, initialize, multiple
 
 from xenmmu import netbsd
 from xenmmu.errors import BadArgument, BadState, GuestPanic, OutOfFrames
 from xenmmu.machine import PAGE_SIZE
+from xenmmu.testing import strategies as s
 from xenmmu.testing.machine import GuestMachine, step
 from xenmmu.testing.world import DATA, PAGES, KernelWorld
 
@@ -52,6 +53,10 @@ class KernelMachine(GuestMachine):
         self._pmaps = list(world.kernel.pmaps)
         return world
 
+    def first_entries(self) -> list[s.Entry]:
+        """The recursive slot, which is there or not, beside the others."""
+        return [*super().first_entries(), s.Entry("user L4", netbsd.L4_SLOT_PTE, "user L4")]
+
     # ---- the kernel at work
 
     def _kernel(self, operation: Callable[[netbsd.Kernel], Any]) -> Any:
@@ -79,7 +84,7 @@ class KernelMachine(GuestMachine):
         """A new process."""
         return self._new(self._kernel(lambda k: k.pmap_create()))
 
-    @step(target=processes)
+    @initialize(target=processes)
     def first(self) -> int:
         """The process that boot made."""
         return 0

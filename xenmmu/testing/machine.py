@@ -89,15 +89,20 @@ class GuestMachine(RuleBasedStateMachine):
         #: The steps taken since boot; all that they draw is symbolic, so another machine can repeat them.
         self.history: list[Step] = []
 
-    @initialize()
-    def boot(self) -> None:
+    @initialize(target=entries)
+    def boot(self) -> Any:
         """Make the world; a step of its own, so that a bug that shows at once has a step to its name."""
         self.world = self.make_world()
         self.check()
+        return multiple(*self.first_entries())
 
     def make_world(self) -> World:
         """The system to test."""
         return World(self.mutants, privileged=self.privileged)
+
+    def first_entries(self) -> list[s.Entry]:
+        """Entries of the process that are there from the beginning."""
+        return [s.Entry("user L2", 0, "user L1")]
 
     # ---- the guest kernel
 
@@ -113,12 +118,12 @@ class GuestMachine(RuleBasedStateMachine):
         """mmu_update: let an entry of a table name a frame."""
         return self._link(s.Entry(link[0], slot, link[1]), flags)
 
-    @step(target=entries, table=st.sampled_from(TABLES), slot=s.slots, flags=s.flags)
+    @step(target=entries, table=st.sampled_from(TABLES), slot=s.slots, flags=s.linear_flags)
     def link_to_itself(self, table: str, slot: int, flags: str) -> Any:
         """mmu_update: a recursive slot."""
         return self._link(s.Entry(table, slot, table), flags)
 
-    @step(entry=entries, flag=st.sampled_from(tuple(FLAGS)))
+    @step(entry=entries, flag=s.single_flags)
     def toggle(self, entry: s.Entry, flag: str) -> None:
         """mmu_update: one flag of an entry changes."""
         w = self.world
@@ -138,13 +143,19 @@ class GuestMachine(RuleBasedStateMachine):
             [(w.frame(u.table) * PAGE_SIZE + u.slot * 8 | u.cmd, w.entry(u.to, u.flags)) for u in requests], foreigndom
         )
 
+    def _fill(self, page: str, entries: list[tuple[str, str]]) -> bool:
+        return not any(self._write(s.Entry(page, slot, to), flags).rc for slot, (to, flags) in enumerate(entries))
+
     @step(target=prepared, page=st.sampled_from(PAGES), entries=s.contents)
     def prepare(self, page: str, entries: list[tuple[str, str]]) -> Any:
         """Write entries into a page, from slot 0 on; if it is no table yet, nobody checks them."""
-        for slot, (to, flags) in enumerate(entries):
-            if self._write(s.Entry(page, slot, to), flags).rc:
-                return multiple()
-        return page
+        return page if self._fill(page, entries) else multiple()
+
+    @step(target=entries, page=st.sampled_from(PAGES), entries=s.contents, level=s.lower_levels, slot=s.slots)
+    def make_table(self, page: str, entries: list[tuple[str, str]], level: int, slot: int) -> Any:
+        """Write entries into a page and make it a table of the process, which checks them all."""
+        self._fill(page, entries)
+        return self._link(s.Entry(f"user L{level + 1}", slot, page), "P RW US")
 
     @step(frame=st.one_of(prepared, s.frames), level=st.sampled_from((1, 1, 1, 2, 3, 4)))
     def pin(self, frame: str, level: int) -> None:
@@ -154,11 +165,6 @@ class GuestMachine(RuleBasedStateMachine):
         if result.rc == 0:
             info = w.hv.frame_info(w.frame(frame))
             assert info.type == level, f"I-PIN: {frame} pinned as L{level} is {info.type!r}"
-
-    @step(target=entries, page=prepared, level=st.sampled_from((1, 1, 2, 3)), slot=s.slots)
-    def hook(self, page: str, level: int, slot: int) -> Any:
-        """mmu_update: a prepared page becomes a table of the process."""
-        return self._link(s.Entry(f"user L{level + 1}", slot, page), "P RW US")
 
     @step(cmd=s.mmuext_commands, frame=s.frames, source=s.frames, foreigndom=s.domains)
     def mmuext_op(self, cmd: str, frame: str, source: str, foreigndom: int) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from xenmmu import xen
-from xenmmu.testing.world import DATA, PAGES, SPECIAL, TABLES
+from xenmmu.testing.world import DATA, FLAGS, PAGES, SPECIAL, TABLES
 
 #: A linear address: the indices of its walk from level 4 down, and the word in the page.
 Path = tuple[int, int, int, int, int]
@@ -57,7 +57,7 @@ links: st.SearchStrategy[tuple[str, str]] = st.sampled_from(
             ("kernel L4", "user L4"),
             ("kernel L4", "user L3"),
         )
-        * 20,
+        * 80,
         *((table, to) for table in _FRAMES for to in _FRAMES),
     )
 )
@@ -69,6 +69,13 @@ flags: st.SearchStrategy[str] = st.sampled_from(
         *("P US PCD", "P RW US A D K", "RW US"),
     )
 )
+#: One bit: the two that decide what an entry is good for most often.
+single_flags: st.SearchStrategy[str] = st.sampled_from((*FLAGS, "RW", "PS", "RW", "PS", "RW"))
+#: Bits of an entry that may be linear, and some that may not.
+linear_flags: st.SearchStrategy[str] = st.sampled_from(
+    ("P US", "P", "P US A", "P US NX", "P RW US", "US", "P RW US PS")
+)
+lower_levels: st.SearchStrategy[int] = st.sampled_from((1, 1, 2, 3))
 #: Indices of entries: the first few, the recursive and the alternate slot, Xen's first and last and their neighbours.
 SLOTS = (0, 1, 2, 255, 510, 3, 254, 256, 258, 260, 261, 270, 271, 272, 511)
 slots: st.SearchStrategy[int] = st.sampled_from((*SLOTS, *SLOTS[:5], *SLOTS[:5]))
