@@ -24,6 +24,8 @@ struct xm_block {
 struct xm_machine {
 	uint8_t *base;
 	uint64_t frames;
+	uint64_t partial;  /* only the frames in `present` are there */
+	uint64_t *present; /* a bit for each frame; NULL unless partial */
 	struct xm_undo *undo;
 	size_t undo_used;
 	size_t undo_size;
@@ -56,9 +58,12 @@ static inline uint64_t *xm_words(const struct xm_machine *m, uint64_t mfn)
 	return (uint64_t *)(void *)(m->base + (mfn << XM_PAGE_SHIFT));
 }
 
+/* For a partial memory: is the frame, below m->frames, there? */
+int xm_is_present(const struct xm_machine *m, uint64_t mfn);
+
 static inline int xm_has_frame(const struct xm_machine *m, uint64_t mfn)
 {
-	return mfn < m->frames;
+	return mfn < m->frames && (!m->partial || xm_is_present(m, mfn));
 }
 
 /* The caller knows that pa is aligned and inside the machine. */

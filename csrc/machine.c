@@ -79,6 +79,7 @@ void xm_machine_free(struct xm_machine *m)
 	munmap(m->base, m->frames << XM_PAGE_SHIFT);
 	free(m->undo);
 	free(m->marks);
+	free(m->present);
 	free(m);
 }
 
@@ -118,11 +119,57 @@ void *xm_machine_frame(const struct xm_machine *m, uint64_t mfn)
 	return xm_has_frame(m, mfn) ? m->base + (mfn << XM_PAGE_SHIFT) : NULL;
 }
 
+/* ---- partial memory --------------------------------------------------------------------------------------------- */
+
+int xm_machine_forget(struct xm_machine *m)
+{
+	if (m->depth)
+		return XM_E_STATE;
+	free(m->present);
+	m->present = calloc((m->frames + 63) / 64, sizeof(*m->present));
+	m->partial = m->present != NULL;
+	return m->present ? XM_OK : XM_E_MEMORY;
+}
+
+int xm_is_present(const struct xm_machine *m, uint64_t mfn)
+{
+	return m->present[mfn / 64] >> mfn % 64 & 1;
+}
+
+int xm_machine_has_frame(const struct xm_machine *m, uint64_t mfn)
+{
+	return xm_has_frame(m, mfn);
+}
+
 static int check_range(const struct xm_machine *m, uint64_t pa, uint64_t n)
 {
 	uint64_t size = m->frames << XM_PAGE_SHIFT;
 
-	return pa <= size && n <= size - pa ? XM_OK : XM_E_RANGE;
+	if (pa > size || n > size - pa)
+		return XM_E_RANGE;
+	for (uint64_t mfn = pa >> XM_PAGE_SHIFT; m->partial && n && mfn <= (pa + n - 1) >> XM_PAGE_SHIFT; mfn++)
+		if (!xm_is_present(m, mfn))
+			return XM_E_RANGE;
+	return XM_OK;
+}
+
+/* What is to be written: a frame that is not there may come into being whole, never in part. */
+static int check_writable(struct xm_machine *m, uint64_t pa, uint64_t n)
+{
+	uint64_t size = m->frames << XM_PAGE_SHIFT, first, end;
+
+	if (!m->partial || pa > size || n > size - pa)
+		return check_range(m, pa, n);
+	first = (pa + XM_PAGE_SIZE - 1) >> XM_PAGE_SHIFT;
+	end = (pa + n) >> XM_PAGE_SHIFT;
+	if (first >= end)
+		return check_range(m, pa, n);
+	if (check_range(m, pa, (first << XM_PAGE_SHIFT) - pa) ||
+	    check_range(m, end << XM_PAGE_SHIFT, pa + n - (end << XM_PAGE_SHIFT)))
+		return XM_E_RANGE;
+	for (; first < end; first++)
+		XM_PUT(m, m->present[first / 64], m->present[first / 64] | 1ULL << first % 64);
+	return XM_OK;
 }
 
 int xm_read64(const struct xm_machine *m, uint64_t pa, uint64_t *ret)
@@ -156,7 +203,7 @@ int xm_read(const struct xm_machine *m, uint64_t pa, void *ret, uint64_t n)
 
 int xm_write(struct xm_machine *m, uint64_t pa, const void *data, uint64_t n)
 {
-	if (check_range(m, pa, n))
+	if (check_writable(m, pa, n))
 		return XM_E_RANGE;
 	if (!n)
 		return XM_OK;

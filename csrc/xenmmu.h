@@ -61,6 +61,12 @@ int xm_write64(struct xm_machine *m, uint64_t pa, uint64_t value);
 int xm_read(const struct xm_machine *m, uint64_t pa, void *ret, uint64_t n);
 int xm_write(struct xm_machine *m, uint64_t pa, const void *data, uint64_t n);
 
+/* A captured memory holds some frames of its machine only.  Forget: from now on the machine has no frame but those
+ * that are written whole (xm_write); reading another, or writing a part of it, is XM_E_RANGE, and a walk that comes to
+ * it leaves machine memory.  XM_E_STATE while a checkpoint is open. */
+int xm_machine_forget(struct xm_machine *m);
+int xm_machine_has_frame(const struct xm_machine *m, uint64_t mfn);
+
 /* Checkpoints nest.  Rollback undoes every journalled write since the newest checkpoint, of this floor and of every
  * floor above that lives on this machine; commit keeps them.  Both drop the newest checkpoint. */
 int xm_checkpoint(struct xm_machine *m);
@@ -445,6 +451,8 @@ enum xm_reason {
 	XM_R_CACHE_GLOBAL_NOT_PERMITTED,
 	XM_R_LDT,
 	XM_R_ASSIST,
+	/* not Xen's: what the frame holds is not in the image that the hypervisor was taken from */
+	XM_R_NOT_CAPTURED,
 	XM_R_KINDS,
 };
 const char *xm_reason_text(int reason);
@@ -557,6 +565,50 @@ struct xm_root {
 };
 /* The number of live domains; the first `max` of them in ret. */
 size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max);
+
+/* References that Xen holds on a frame otherwise than by a table, a pin or a root: descriptor pages installed by set_gdt,
+ * pages registered by hypercall (vcpu_info, runstate area).  Each is `count` general and as many type references. */
+struct xm_held {
+	uint64_t mfn;
+	uint32_t type; /* XM_PGT_SEG_DESC or XM_PGT_WRITABLE */
+	uint32_t count;
+};
+/* How many frames are held so; the first `max` of them in ret. */
+size_t xm_xen_held(const struct xm_xen *x, struct xm_held *ret, size_t max);
+
+/* Where Xen's frame table lies in every address space under it, 32 bytes a frame. */
+#define XM_FRAMETABLE_VIRT_START 0xffff82e000000000ULL
+#define XM_FRAMETABLE_VIRT_END 0xffff830000000000ULL
+
+/* Take over a running Xen 4.17 with one PV domain, dom0 with one virtual processor, from captured memory: the frame
+ * table found by walking from CR3 becomes the books, the tables go on as they lie, the roots are CR3's and the other L4
+ * with a reference that nothing else explains.  NULL with *status_ret and, for XM_E_RANGE and XM_E_STATE, the frame
+ * concerned in *mfn_ret (all ones: none): XM_E_RANGE when a frame that is needed is not there, XM_E_STATE when the state
+ * is none of a Xen with one such domain. */
+struct xm_xen *xm_xen_adopt(struct xm_machine *m, const struct xm_xen_options *options, uint64_t cr3, int *status_ret,
+			    uint64_t *mfn_ret);
+
+#define XM_LOG_KINDS 8
+
+/* What a replay did.  An element that Xen preempted (-ERESTART) comes again in the recording and is done then. */
+struct xm_log_report {
+	uint64_t words;                 /* of the recording, applied */
+	uint64_t records[XM_LOG_KINDS]; /* by kind */
+	uint64_t operations;            /* kinds 1 to 4 */
+	uint64_t preempted;             /* of them */
+	uint64_t not_modelled;          /* other hypercalls, left out */
+	uint64_t differences;
+	/* Of the first difference: where its record begins, what was recorded and what came out. */
+	uint64_t at;
+	int64_t recorded;
+	int64_t found;
+	uint32_t reason;
+	uint32_t kind;
+};
+
+/* Apply a recording of hypercalls, emulated stores and table contents (csrc/xen/log.c has the format) and compare each
+ * outcome with the recorded one.  XM_E_ARGUMENT for a record that is none, at ret->words. */
+int xm_log_replay(struct xm_domain *d, const uint64_t *words, uint64_t n, struct xm_log_report *ret);
 
 #define XM_DOM_PRIVILEGED 1
 
@@ -820,6 +872,8 @@ struct xm_books {
 	const struct xm_root *roots;
 	size_t roots_count;
 	int pv_linear_pt; /* linear tables are allowed */
+	const struct xm_held *held;
+	size_t held_count;
 };
 
 /* Each stores the first `max` violations in ret and the number of all in *found_ret.  XM_E_MEMORY without scratch

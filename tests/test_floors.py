@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = {"machine": 0, "x86": 1, "xen": 2, "netbsd": 3, "check": 4}
 TOOLS = 5
-PYTHON = ROOMS | {"_core": 0, "errors": 0, "pte": 1}
+PYTHON = ROOMS | {"_core": 0, "errors": 0, "pte": 1, "elfcore": 1}
 # Words that a room must not know; "xenmmu" is the name of the project.
 FORBIDDEN = {"x86": re.compile(r"xen(?!mmu)", re.I), "xen": re.compile(r"netbsd", re.I)}
 BANNER = re.compile(r"\bFloor (\d): (\w+)\.")

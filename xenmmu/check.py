@@ -10,14 +10,16 @@ The same invariants serve Xen's historic bugs: each entry of :data:`MUTANTS` can
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from xenmmu._core import ffi, lib
-from xenmmu.errors import BadArgument, fail
-from xenmmu.machine import Machine
+from xenmmu.elfcore import BadImage, Core
+from xenmmu.errors import BadArgument, OutOfRange, fail
+from xenmmu.machine import PAGE_SIZE, Machine
 from xenmmu.netbsd import Kernel
-from xenmmu.xen import Hypervisor
+from xenmmu.xen import Hypervisor, PageType, captured_frames
 
 
 class Invariant(NamedTuple):
@@ -45,6 +47,15 @@ class Violation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.invariant} frame {self.mfn:#x}: {self.message}"
+
+
+class Unnamed(NamedTuple):
+    """References on frame ``mfn`` that are in no table: what holds them, how many general and type references."""
+
+    mfn: int
+    what: str
+    references: int
+    type_references: int
 
 
 _AFTER_EACH = "after every hypercall, trap and element of a batch"
@@ -170,7 +181,10 @@ def audit(target: Any, limit: int = 1000) -> list[Violation]:
 
     `target` is a Hypervisor: every frame of its machine is audited.  Or a netbsd.Kernel: one in a domain is audited
     with its hypervisor; for a native one, which no hypervisor guards, the tables under its roots are (I-USERW, I-LVL,
-    I-EXCL).  At most `limit` violations are returned, in order of passes.  Raises BadArgument for another target.
+    I-EXCL).  Or a memory image, a path or an elfcore.Core: of a Xen, its own books are audited, taken over as
+    `Hypervisor.from_image` does; of another system, the tables under CR3.  At most `limit` violations are returned, in
+    order of passes.  Raises BadArgument for another target, BadImage for a file that is no image or lacks what is
+    needed.
     """
     if not isinstance(limit, int) or not 0 < limit < 1 << 32:
         raise BadArgument(f"audit(): limit {limit!r} is not a positive number of violations")
@@ -181,9 +195,51 @@ def audit(target: Any, limit: int = 1000) -> list[Violation]:
             return audit(target.domain.hypervisor, limit)
         roots = {target.root_mfn(pm) for pm in (target.pmap_kernel, *target.pmaps)}
         return audit_tables(target.machine, sorted(roots), limit)
-    if isinstance(target, str | bytes) or hasattr(target, "__fspath__"):
-        raise NotImplementedError("auditing a memory image is not built yet")
-    raise BadArgument(f"audit({target!r}): neither a Hypervisor nor a netbsd.Kernel")
+    if isinstance(target, str | os.PathLike):
+        target = Core(target)
+    if isinstance(target, Core):
+        return _audit_image(target, limit)
+    raise BadArgument(f"audit({target!r}): neither a Hypervisor nor a netbsd.Kernel nor an image")
+
+
+def _audit_image(core: Core, limit: int) -> list[Violation]:
+    if core.registers is None:
+        raise BadImage(f"{core.path}: no note says what CR3 is")
+    machine = core.machine()
+    if core.registers.cr4 & lib.XM_CR4_LA57:
+        raise NotImplementedError("auditing an address space of five levels is not built yet")
+    try:
+        captured = captured_frames(machine, core.registers.cr3)
+    except OutOfRange as error:
+        raise BadImage(f"{core.path}: does not hold memory that is needed: {error}") from None
+    if captured:
+        return audit(Hypervisor.from_image(core), limit)
+    return audit_tables(machine, [(core.registers.cr3 & lib.XM_PTE_ADDR) // PAGE_SIZE], limit)
+
+
+def unnamed_references(hv: Hypervisor) -> list[Unnamed]:
+    """The frames of domains with references that no entry, pin or allocation accounts for, and what they are.
+
+    They are state of Xen outside its books: the roots of the virtual processors, what a captured Xen held for
+    hypercalls (:attr:`xenmmu.xen.Hypervisor.held`), and Xen's own type reference on what it shares with a domain.
+    """
+    roots = ffi.new("struct xm_root[]", lib.xm_xen_roots(hv._c, ffi.NULL, 0))
+    lib.xm_xen_roots(hv._c, roots, len(roots))
+    domids = {root.domid for root in roots}
+    found = [
+        Unnamed(mfn, what, 1, 1)
+        for root in roots
+        for mfn, what in ((root.kernel_root, "kernel root"), (root.user_root, "user root"))
+        if mfn
+    ]
+    for mfn, kind, count in hv.held:
+        what = "descriptor page of set_gdt" if kind == PageType.SEG_DESC else "page registered by hypercall"
+        found.append(Unnamed(mfn, what, count, count))
+    for mfn in range(hv.machine.frames):
+        frame = lib.xm_xen_frame_table(hv._c)[mfn]
+        if frame.count_info & lib.XM_PGC_XEN_HEAP and frame.owner in domids:
+            found.append(Unnamed(mfn, "page of Xen's heap shared with the domain", 0, 1))
+    return sorted(found)
 
 
 def audit_tables(machine: Machine, roots: Iterable[int], limit: int = 1000) -> list[Violation]:

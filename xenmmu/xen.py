@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, NoReturn
 
 from xenmmu._core import ffi, lib
+from xenmmu.elfcore import BadImage, Core
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, fail
 from xenmmu.machine import Machine
-from xenmmu.x86 import _BY_USER, Walk, _bad_access, _result
+from xenmmu.x86 import _BY_USER, Cpu, Walk, _bad_access, _result
 
 DOMID_SELF: int = lib.XM_DOMID_SELF
 DOMID_IO: int = lib.XM_DOMID_IO
@@ -142,6 +144,8 @@ class Reason(IntEnum):
     CACHE_GLOBAL_NOT_PERMITTED = lib.XM_R_CACHE_GLOBAL_NOT_PERMITTED
     LDT = lib.XM_R_LDT
     ASSIST = lib.XM_R_ASSIST
+    #: Not Xen's: what the frame holds is not in the image that the hypervisor was taken from.
+    NOT_CAPTURED = lib.XM_R_NOT_CAPTURED
 
     @property
     def text(self) -> str:
@@ -180,6 +184,8 @@ _PARTIAL: int = lib.XM_PGT_PARTIAL
 _COUNT: int = lib.XM_PGC_COUNT_MASK
 _ALLOCATED: int = lib.XM_PGC_ALLOCATED
 _XEN_HEAP: int = lib.XM_PGC_XEN_HEAP
+# Bytes of a struct page_info in memory.
+_RECORD = 32
 
 
 class FrameInfo(NamedTuple):
@@ -281,6 +287,37 @@ class Options:
         return tuple(_MUTANTS)
 
 
+class Held(NamedTuple):
+    """References on frame ``mfn`` for a hypercall: SEG_DESC a page of set_gdt, WRITABLE a registered page."""
+
+    mfn: int
+    type: PageType
+    #: General references, and as many type references.
+    count: int  # type: ignore[assignment]  # Xen's word, not tuple.count
+
+
+def captured_frames(machine: Machine, cr3: int) -> int:
+    """The number of frames that the Xen under this CR3 keeps records of, read from its address space; 0: no Xen there.
+
+    Raises OutOfRange when a table on the way is missing from the machine.
+    """
+    start: int = lib.XM_FRAMETABLE_VIRT_START
+    end = start
+    cpu = Cpu(machine, cr3=cr3 & lib.XM_PTE_ADDR, vendor="amd", maxphyaddr=52)
+    for leaf in cpu.mappings(start, lib.XM_FRAMETABLE_VIRT_END - 1):
+        end = leaf.va + leaf.size
+    return (end - start) // _RECORD
+
+
+def _c_options(options: Options) -> Any:
+    given = ffi.new("struct xm_xen_options *")
+    given.mutants = functools.reduce(int.__or__, (1 << _MUTANTS[name] for name in options.mutants), 0)
+    given.pv_linear_pt = options.pv_linear_pt
+    given.tlb = options.tlb
+    given.global_pages = options.global_pages
+    return given
+
+
 class Hypervisor:
     """Xen on a machine: its frame table, machine-to-physical table and own page tables.
 
@@ -296,13 +333,8 @@ class Hypervisor:
         options = Options() if options is None else options
         if not isinstance(options, Options):
             raise BadArgument(f"options is {options!r}, not an xen.Options")
-        given = ffi.new("struct xm_xen_options *")
-        given.mutants = functools.reduce(int.__or__, (1 << _MUTANTS[name] for name in options.mutants), 0)
-        given.pv_linear_pt = options.pv_linear_pt
-        given.tlb = options.tlb
-        given.global_pages = options.global_pages
         status = ffi.new("int *")
-        c = lib.xm_xen_new(machine._c, given, status)
+        c = lib.xm_xen_new(machine._c, _c_options(options), status)
         if c == ffi.NULL:
             fail(status[0], f"Hypervisor on {machine!r}")
         self._machine = machine
@@ -310,9 +342,60 @@ class Hypervisor:
         self._c: Any = ffi.gc(c, lib.xm_xen_free)
 
     @classmethod
-    def from_image(cls, path: str) -> Hypervisor:
-        """Take over a captured system: tables, types, counts and roots from a memory image."""
-        raise NotImplementedError("taking over the state of a captured Xen is not built yet")
+    def from_image(cls, path: str | os.PathLike[str] | Core, options: Options | None = None) -> Hypervisor:
+        """Take over a captured Xen 4.17 with one PV domain, dom0: its tables, types, counts, roots and M2P.
+
+        `path` is an ELF core file with the memory and the registers (perhaps compressed by xz), or a Core.  The domain
+        is ``domains[0]``; hypercalls work on it as they would have on the captured system.  What the image does not
+        hold is missing, not zero: validating such a frame is refused with NOT_CAPTURED, an access to it is OutOfRange.
+        Without the M2P in the image ``m2p()`` is INVALID_M2P_ENTRY and the domain has no ``mfns``.  No new domain can
+        be made.  Raises BadImage when the file is no image, or no such Xen can be found in it.
+        """
+        options = Options() if options is None else options
+        if not isinstance(options, Options):
+            raise BadArgument(f"options is {options!r}, not an xen.Options")
+        core = path if isinstance(path, Core) else Core(path)
+        if core.registers is None:
+            raise BadImage(f"{core.path}: no note says what CR3 is")
+        machine = core.machine()
+        try:
+            top = captured_frames(machine, core.registers.cr3)
+        except OutOfRange as error:
+            raise BadImage(f"{core.path}: does not hold memory that is needed: {error}") from None
+        if not top:
+            raise BadImage(f"{core.path}: no frame table of a Xen is mapped")
+        if top > machine.frames:
+            machine = core.machine(top)
+        status, mfn = ffi.new("int *"), ffi.new("uint64_t *")
+        c = lib.xm_xen_adopt(machine._c, _c_options(options), core.registers.cr3, status, mfn)
+        if c == ffi.NULL:
+            where = "" if mfn[0] == INVALID_M2P_ENTRY else f" (frame {mfn[0]:#x})"
+            if status[0] == lib.XM_E_RANGE:
+                raise BadImage(f"{core.path}: does not hold memory that is needed{where}")
+            if status[0] == lib.XM_E_STATE:
+                raise BadImage(f"{core.path}: not the state of a Xen 4.17 with one PV domain{where}")
+            fail(status[0], f"from_image({core.path})")
+        self = cls.__new__(cls)
+        self._machine = machine
+        self._options = options
+        self._c = ffi.gc(c, lib.xm_xen_free)
+        return self
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The live domains, by number."""
+        n = lib.xm_xen_roots(self._c, ffi.NULL, 0)
+        roots = ffi.new("struct xm_root[]", n)
+        lib.xm_xen_roots(self._c, roots, n)
+        return tuple(Domain(self, lib.xm_xen_domain(self._c, root.domid)) for root in roots)
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """References that Xen holds otherwise than by tables, pins and roots; what a captured system had of them."""
+        n = lib.xm_xen_held(self._c, ffi.NULL, 0)
+        held = ffi.new("struct xm_held[]", n)
+        lib.xm_xen_held(self._c, held, n)
+        return tuple(Held(h.mfn, _PAGE_TYPES[h.type], h.count) for h in held)
 
     def __repr__(self) -> str:
         return f"Hypervisor({self._machine!r}, {self._options!r})"

@@ -72,6 +72,17 @@ void xm_audit_report(struct audit *a, int invariant, uint64_t mfn, const char *f
 	va_end(args);
 }
 
+const uint64_t *xm_audit_table(struct audit *a, uint64_t mfn, unsigned level)
+{
+	if (xm_has_frame(a->m, mfn))
+		return xm_words(a->m, mfn);
+	if (!a->re[mfn].missing)
+		xm_audit_report(a, XM_I_LVL, mfn, "an L%u table that the memory audited does not hold: not read",
+				level);
+	a->re[mfn].missing = 1;
+	return NULL;
+}
+
 void xm_audit_push(struct audit *a, struct list *l, uint64_t mfn)
 {
 	if (l->n == l->size) {
@@ -119,11 +130,16 @@ int xm_audit_books(const struct xm_books *books, struct xm_violation *ret, size_
 			  .roots = books->roots,
 			  .roots_count = books->roots_count,
 			  .linear_allowed = books->pv_linear_pt,
+			  .held = books->held,
+			  .held_count = books->held_count,
 			  .ret = ret,
 			  .max = max};
 
 	for (size_t i = 0; i < a.roots_count; i++)
 		if (a.roots[i].kernel_root >= a.frames || a.roots[i].user_root >= a.frames)
+			return XM_E_RANGE;
+	for (size_t i = 0; i < a.held_count; i++)
+		if (a.held[i].mfn >= a.frames || a.held[i].type > XM_PGT_WRITABLE)
 			return XM_E_RANGE;
 	a.re = calloc(a.frames, sizeof(*a.re));
 	if (a.re)
@@ -141,13 +157,21 @@ int xm_audit(const struct xm_xen *x, struct xm_violation *ret, size_t max, size_
 {
 	size_t n = xm_xen_roots(x, NULL, 0);
 	struct xm_root *roots = calloc(n ? n : 1, sizeof(*roots));
-	struct xm_books books = {xm_xen_machine(x), xm_xen_frame_table(x), roots, n, xm_xen_options(x).pv_linear_pt};
+	size_t held_count = xm_xen_held(x, NULL, 0);
+	struct xm_held *held = calloc(held_count ? held_count : 1, sizeof(*held));
+	struct xm_books books = {
+		xm_xen_machine(x), xm_xen_frame_table(x), roots, n, xm_xen_options(x).pv_linear_pt, held, held_count};
 	int status;
 
-	if (!roots)
+	if (!roots || !held) {
+		free(roots);
+		free(held);
 		return XM_E_MEMORY;
+	}
+	xm_xen_held(x, held, held_count);
 	xm_xen_roots(x, roots, n);
 	status = xm_audit_books(&books, ret, max, found_ret);
 	free(roots);
+	free(held);
 	return status;
 }

@@ -23,6 +23,7 @@ struct recount {
 	uint8_t levels;       /* bit n: it is read as a table of level n */
 	uint8_t special;      /* must never be writable for a guest: a table or a descriptor page */
 	uint8_t reached;      /* scratch of the walk: bits 1..4 depth, bit 0 reported */
+	uint8_t missing;      /* reported as not there */
 };
 
 struct list {
@@ -38,6 +39,8 @@ struct audit {
 	const struct xm_root *roots;
 	size_t roots_count;
 	int linear_allowed;
+	const struct xm_held *held;
+	size_t held_count;
 	struct recount *re;
 	struct list tables[5];    /* [n]: tables of level n, in the order found */
 	uint32_t *special_before; /* prefix sums of `special`; made when a large page asks */
@@ -66,6 +69,9 @@ static inline int is_table_type(unsigned type)
 {
 	return type >= XM_PGT_L1 && type <= XM_PGT_L4;
 }
+
+/* The entries of a table; NULL, and reported the first time, when the memory audited does not hold it. */
+const uint64_t *xm_audit_table(struct audit *a, uint64_t mfn, unsigned level);
 
 /* recount.c: fill a->re and a->tables from roots, pins and bytes. */
 void xm_audit_recount(struct audit *a);

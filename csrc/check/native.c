@@ -41,9 +41,9 @@ static void read_tables(struct audit *a)
 	for (unsigned level = 4; level >= 2; level--)
 		for (size_t i = 0; i < a->tables[level].n; i++) {
 			uint64_t table = a->tables[level].mfn[i];
-			const uint64_t *words = xm_words(a->m, table);
+			const uint64_t *words = xm_audit_table(a, table, level);
 
-			for (unsigned slot = 0; slot < 512; slot++)
+			for (unsigned slot = 0; words && slot < 512; slot++)
 				if (words[slot] & XM_PTE_P)
 					read_entry(a, table, level, slot, words[slot]);
 		}

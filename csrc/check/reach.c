@@ -77,9 +77,9 @@ static void large_page(struct reach *w, uint64_t e, uint64_t table, unsigned dep
 
 static void read_at(struct reach *w, uint64_t table, unsigned depth)
 {
-	const uint64_t *words = xm_words(w->a->m, table);
+	const uint64_t *words = xm_audit_table(w->a, table, depth);
 
-	for (unsigned slot = 0; slot < 512; slot++) {
+	for (unsigned slot = 0; words && slot < 512; slot++) {
 		uint64_t e = words[slot], target = entry_frame(e);
 
 		if ((e & OPEN) != OPEN)

@@ -146,11 +146,11 @@ static void read_upper(struct audit *a, uint64_t table, unsigned level, unsigned
 
 static void read_table(struct audit *a, uint64_t table, unsigned level)
 {
-	const uint64_t *words = xm_words(a->m, table);
+	const uint64_t *words = xm_audit_table(a, table, level);
 	const struct xm_root *d = xm_audit_domain(a, a->claims[table].owner);
 	int privileged = d && d->privileged;
 
-	for (unsigned slot = 0; slot < 512; slot++) {
+	for (unsigned slot = 0; words && slot < 512; slot++) {
 		if (!(words[slot] & XM_PTE_P))
 			continue;
 		if (level == 1)
@@ -191,6 +191,9 @@ void xm_audit_recount(struct audit *a)
 			found_table(a, root[k], 4);
 		}
 	}
+	for (size_t i = 0; i < a->held_count; i++)
+		for (uint32_t k = 0; k < a->held[i].count; k++)
+			take(a, a->held[i].mfn, a->held[i].type);
 	for (uint64_t mfn = 0; mfn < a->frames; mfn++)
 		if (a->claims[mfn].count_info | a->claims[mfn].type_info)
 			read_claim(a, mfn);

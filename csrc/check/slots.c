@@ -25,8 +25,11 @@ static void bad_slot(struct audit *a, uint64_t l4, unsigned slot, uint64_t e, co
 static uint64_t reference(const struct audit *a, uint64_t l4, unsigned slot)
 {
 	for (size_t i = 0; i < a->tables[4].n; i++) {
-		uint64_t other = a->tables[4].mfn[i], e = xm_words(a->m, other)[slot];
+		uint64_t other = a->tables[4].mfn[i], e;
 
+		if (!xm_has_frame(a->m, other))
+			continue;
+		e = xm_words(a->m, other)[slot];
 		if (slot == DOMAIN_SLOT && a->claims[other].owner != a->claims[l4].owner)
 			continue;
 		if (e || slot != M2P_SLOT)
@@ -65,6 +68,8 @@ void xm_audit_xen_slots(struct audit *a)
 	for (size_t i = 0; i < n; i++) {
 		uint64_t l4 = a->tables[4].mfn[i];
 
+		if (!xm_has_frame(a->m, l4))
+			continue;
 		/* A new domain's area is another's; its first L4 sets the measure. */
 		if (i && a->claims[l4].owner != a->claims[a->tables[4].mfn[i - 1]].owner)
 			want[DOMAIN_SLOT - XM_L4_FIRST_XEN_SLOT] = reference(a, l4, DOMAIN_SLOT);

@@ -117,13 +117,13 @@ static void populate(struct xm_domain *d)
 		XM_PUT(x->machine, x->frame[first].owner, d->domid);
 		XM_PUT(x->machine, x->free_frames, x->free_frames - 1);
 		d->p2m[pfn] = first;
-		xm_poke(x->machine, (x->m2p << XM_PAGE_SHIFT) + first * 8, pfn);
+		xm_m2p_set(x, first, pfn);
 	}
 	d->shared_info = take_frame(d, XM_PGC_ALLOCATED | XM_PGC_XEN_HEAP | 1, writable, 1);
 	d->perdomain_l3 = xm_alloc_frame(x, 1);
 }
 
-static int init_vcpu(struct xm_domain *d)
+int xm_domain_init_vcpu(struct xm_domain *d)
 {
 	struct xm_xen *x = d->xen;
 	unsigned maxphyaddr = x->max_page > 1ULL << 28 ? 52 : 40;
@@ -139,7 +139,7 @@ static int init_vcpu(struct xm_domain *d)
 	return status;
 }
 
-static struct xm_domain *allocate(struct xm_xen *x, uint64_t frames)
+struct xm_domain *xm_domain_allocate(struct xm_xen *x, uint64_t frames)
 {
 	struct xm_domain *d = xm_state_new(x->machine, sizeof(*d));
 
@@ -175,6 +175,9 @@ struct xm_domain *xm_domain_new(struct xm_xen *x, uint64_t frames, uint32_t flag
 	*status_ret = XM_E_LIMIT;
 	if (domid == XM_MAX_DOMAINS)
 		return NULL;
+	*status_ret = XM_E_STATE;
+	if (x->captured)
+		return NULL;
 	*status_ret = XM_E_NO_FRAMES;
 	/* Two frames beside the domain's: shared_info and the per-domain L3. */
 	if (frames > x->free_frames || x->free_frames - frames < 2)
@@ -186,13 +189,13 @@ struct xm_domain *xm_domain_new(struct xm_xen *x, uint64_t frames, uint32_t flag
 	if (b.l1s > 510) /* the initial mapping is one L2's worth, at the end of the address space */
 		return NULL;
 	*status_ret = XM_E_MEMORY;
-	d = allocate(x, frames);
+	d = xm_domain_allocate(x, frames);
 	if (!d)
 		return NULL;
 	d->domid = (uint16_t)domid;
 	d->privileged = (flags & XM_DOM_PRIVILEGED) != 0;
 	d->boot_frames = b.end;
-	*status_ret = init_vcpu(d);
+	*status_ret = xm_domain_init_vcpu(d);
 	if (*status_ret)
 		return NULL;
 	XM_PUT(x->machine, x->domain[domid], d);

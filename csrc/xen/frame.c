@@ -42,7 +42,7 @@ static void free_frame(struct xm_xen *x, uint64_t mfn)
 	XM_PUT(x->machine, f->owner, XM_OWNER_NONE);
 	XM_PUT(x->machine, f->type_info, 0);
 	XM_PUT(x->machine, x->free_frames, x->free_frames + 1);
-	xm_poke(x->machine, (x->m2p << XM_PAGE_SHIFT) + mfn * 8, ~0ULL);
+	xm_m2p_set(x, mfn, ~0ULL);
 }
 
 void xm_put_page(struct xm_xen *x, uint64_t mfn)

@@ -137,6 +137,8 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 	put_entry(x, x->idle_l4, 261, map_m2p(x, XEN_TABLE_FLAGS, XEN_TABLE_FLAGS | XM_PTE_PS),
 		  XEN_TABLE_FLAGS & ~XM_PTE_NX);
 	map_directly(x);
+	for (unsigned i = 261; i <= XM_L4_LAST_XEN_SLOT; i++)
+		x->own_slot[i - XM_L4_FIRST_XEN_SLOT] = xm_words(m, x->idle_l4)[i];
 	*status_ret = XM_OK;
 	return x;
 
@@ -162,6 +164,13 @@ void xm_xen_free(struct xm_xen *x)
 	}
 	xm_state_free(m, x->frame);
 	xm_state_free(m, x);
+}
+
+size_t xm_xen_held(const struct xm_xen *x, struct xm_held *ret, size_t max)
+{
+	for (size_t i = 0; i < x->nheld && i < max; i++)
+		ret[i] = x->held[i];
+	return x->nheld;
 }
 
 struct xm_machine *xm_xen_machine(const struct xm_xen *x)
@@ -192,9 +201,22 @@ const struct xm_frame *xm_xen_frame_table(const struct xm_xen *x)
 	return x->frame;
 }
 
+/* An image need not hold the table. */
+static int has_m2p(const struct xm_xen *x, uint64_t mfn)
+{
+	return xm_has_frame(x->machine, x->m2p + mfn / (XM_PAGE_SIZE / 8));
+}
+
 uint64_t xm_xen_m2p(const struct xm_xen *x, uint64_t mfn)
 {
-	return xm_mfn_valid(x, mfn) ? xm_peek(x->machine, (x->m2p << XM_PAGE_SHIFT) + mfn * 8) : ~0ULL;
+	return xm_mfn_valid(x, mfn) && has_m2p(x, mfn) ? xm_peek(x->machine, (x->m2p << XM_PAGE_SHIFT) + mfn * 8)
+						       : ~0ULL;
+}
+
+void xm_m2p_set(struct xm_xen *x, uint64_t mfn, uint64_t pfn)
+{
+	if (has_m2p(x, mfn))
+		xm_poke(x->machine, (x->m2p << XM_PAGE_SHIFT) + mfn * 8, pfn);
 }
 
 struct xm_domain *xm_xen_domain(const struct xm_xen *x, uint32_t domid)

@@ -168,7 +168,7 @@ static int update_m2p(struct batch *b, uint64_t ptr, uint64_t val)
 		return xm_refuse(x, XM_R_MACHPHYS_FOREIGN_PT, mfn, 0, 0);
 	if (!xm_get_page(x, mfn, b->pg_owner))
 		return xm_refuse(x, XM_R_MACHPHYS_NOT_OWNED, mfn, 0, 0);
-	xm_poke(x->machine, (x->m2p << XM_PAGE_SHIFT) + mfn * 8, val);
+	xm_m2p_set(x, mfn, val);
 	xm_put_page(x, mfn);
 	return XM_R_NONE;
 }

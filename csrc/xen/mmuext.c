@@ -161,8 +161,10 @@ static int copy_page(struct xm_xen *x, uint64_t dst, uint64_t src, unsigned owne
 
 	if (owner == XM_DOMID_IO || !xm_get_page(x, src, owner))
 		return xm_refuse(x, XM_R_MMUEXT_NOT_OWNED, src, 0, 0);
-	xm_read(x->machine, src << XM_PAGE_SHIFT, bytes, XM_PAGE_SIZE);
-	reason = write_page(x, dst, owner, bytes);
+	if (xm_read(x->machine, src << XM_PAGE_SHIFT, bytes, XM_PAGE_SIZE))
+		reason = xm_refuse(x, XM_R_NOT_CAPTURED, src, 0, 0);
+	else
+		reason = write_page(x, dst, owner, bytes);
 	xm_put_page(x, src);
 	return reason;
 }

@@ -8,6 +8,7 @@
 enum {
 	EPERM = 1,
 	ESRCH = 3,
+	EIO = 5,
 	EACCES = 13,
 	EFAULT = 14,
 	EBUSY = 16,
@@ -71,6 +72,7 @@ static const struct {
 	[XM_R_CACHE_GLOBAL_NOT_PERMITTED] = {EINVAL, "a domain without devices may not flush all caches"},
 	[XM_R_LDT] = {EINVAL, "an LDT of more than 8192 entries, unaligned, or at an address that is not the guest's"},
 	[XM_R_ASSIST] = {EINVAL, "no such assist"},
+	[XM_R_NOT_CAPTURED] = {EIO, "the image does not hold this frame: what is in it is not known"},
 };
 
 const char *xm_reason_text(int reason)

@@ -116,7 +116,7 @@ static void init_xen_l4_slots(struct xm_xen *x, const struct xm_domain *d, uint6
 	uint64_t pa = mfn << XM_PAGE_SHIFT;
 
 	for (unsigned i = XM_L4_FIRST_XEN_SLOT; i <= XM_L4_LAST_XEN_SLOT; i++)
-		xm_poke(x->machine, pa + i * 8, i > 260 ? xm_words(x->machine, x->idle_l4)[i] : 0);
+		xm_poke(x->machine, pa + i * 8, x->own_slot[i - XM_L4_FIRST_XEN_SLOT]);
 	if (d->vm_assist >> XM_VMASST_M2P_STRICT & 1)
 		xm_fill_m2p_slot(x, mfn);
 	xm_poke(x->machine, pa + 258 * 8, xm_entry_make(mfn, XEN_L4E_FLAGS));
@@ -132,6 +132,8 @@ int xm_promote(struct xm_xen *x, uint64_t mfn, unsigned type, unsigned *slot_ret
 
 	if (!d)
 		return xm_refuse(x, XM_R_TABLE_NOT_OWNED, mfn, type, 0);
+	if (!xm_has_frame(x->machine, mfn))
+		return xm_refuse(x, XM_R_NOT_CAPTURED, mfn, type, 0);
 	count_entries(d, 1);
 	if (type == XM_PGT_L1)
 		return promote_l1(x, d, mfn, slot_ret);

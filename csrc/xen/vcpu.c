@@ -131,12 +131,41 @@ static uint64_t merge(uint64_t old, uint64_t pa, unsigned size, uint64_t value)
 	return (old & ~mask) | (value << shift & mask);
 }
 
+/* ptwr_emulated_update: the word at pa, in a validated L1 table of the domain, becomes `entry`. */
+int xm_ptwr_update(struct xm_domain *d, uint64_t pa, uint64_t entry)
+{
+	struct xm_xen *x = d->xen;
+	uint64_t old = xm_peek(x->machine, pa), flip = 0;
+
+	if (entry & XM_PTE_P) {
+		int reason = xm_get_page_from_l1e(x, d, d->domid, entry, &flip);
+
+		if (reason)
+			return reason;
+		entry = xm_adjust_entry(1, entry ^ flip);
+	}
+	xm_poke(x->machine, pa, xm_entry_to_store(x, 1, entry));
+	xm_put_page_from_l1e(x, old);
+	count(d, &d->counters.ptwr);
+	return XM_R_NONE;
+}
+
+/* A validated L1 table of the domain? */
+int xm_is_own_l1(const struct xm_domain *d, uint64_t mfn)
+{
+	const struct xm_frame *f;
+
+	if (!xm_mfn_valid(d->xen, mfn))
+		return 0;
+	f = &d->xen->frame[mfn];
+	return f->owner == d->domid && xm_type(f) == XM_PGT_L1 && xm_type_count(f) && (f->type_info & XM_PGT_VALIDATED);
+}
+
 /* 1 when Xen has done the store. */
 static int ptwr(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value)
 {
 	struct xm_xen *x = d->xen;
-	uint64_t l1e_pa = xm_find_entry(d, xm_entry_mfn(d->vcpu.cpu.cr3), va, 1), l1e, mfn, pa, old, entry, flip = 0;
-	const struct xm_frame *f;
+	uint64_t l1e_pa = xm_find_entry(d, xm_entry_mfn(d->vcpu.cpu.cr3), va, 1), l1e, mfn, pa;
 
 	if (l1e_pa == ~0ULL || va % size)
 		return 0;
@@ -146,26 +175,13 @@ static int ptwr(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value)
 		return 0;
 	if (d->privileged && xm_mmio_read_only(mfn))
 		return 1; /* swallowed */
-	if (!xm_mfn_valid(x, mfn))
-		return 0;
-	f = &x->frame[mfn];
-	if (f->owner != d->domid || xm_type(f) != XM_PGT_L1 || !xm_type_count(f) || !(f->type_info & XM_PGT_VALIDATED))
+	if (!xm_is_own_l1(d, mfn))
 		return 0;
 	/* Xen reads the rest of the word through the guest's own mapping, and the processor notes that access. */
 	if (size < 8 && !(l1e & XM_PTE_A))
 		xm_poke(x->machine, l1e_pa, l1e | XM_PTE_A);
 	pa = (mfn << XM_PAGE_SHIFT) + (va & (XM_PAGE_SIZE - 1));
-	old = xm_peek(x->machine, pa & ~7ULL);
-	entry = merge(old, pa, size, value);
-	if (entry & XM_PTE_P) {
-		if (xm_get_page_from_l1e(x, d, d->domid, entry, &flip))
-			return 0;
-		entry = xm_adjust_entry(1, entry ^ flip);
-	}
-	xm_poke(x->machine, pa & ~7ULL, xm_entry_to_store(x, 1, entry));
-	xm_put_page_from_l1e(x, old);
-	count(d, &d->counters.ptwr);
-	return 1;
+	return !xm_ptwr_update(d, pa & ~7ULL, merge(xm_peek(x->machine, pa & ~7ULL), pa, size, value));
 }
 
 /* ---- the guest's accesses ---------------------------------------------------------------------------------------- */

@@ -11,6 +11,10 @@
 
 #define XM_MAX_DOMAINS 64
 
+#define XM_XEN_SLOTS (XM_L4_LAST_XEN_SLOT - XM_L4_FIRST_XEN_SLOT + 1)
+
+#define XM_MAX_HELD 64
+
 #define XM_DOM_IO_FRAMES 256 /* the first megabyte belongs to dom_io */
 
 struct xm_vcpu {
@@ -46,11 +50,15 @@ struct xm_xen {
 	struct xm_frame *frame; /* Xen's frame table */
 	uint64_t max_page;
 	uint64_t free_frames;
-	uint64_t m2p;     /* first frame of the machine-to-physical table */
-	uint64_t m2p_l3;  /* what slot 256 points at */
-	uint64_t idle_l4; /* slots 261..271 of every L4 come from here */
-	uint64_t clock;   /* tlbflush_clock */
+	uint64_t m2p;                    /* first frame of the machine-to-physical table */
+	uint64_t m2p_l3;                 /* what slot 256 points at */
+	uint64_t idle_l4;                /* 0 in a captured system */
+	uint64_t own_slot[XM_XEN_SLOTS]; /* what slots 257 and 261..271 of every L4 hold, from slot 256 on */
+	uint64_t clock;                  /* tlbflush_clock */
+	uint64_t captured;               /* taken over from an image: what free frames hold is not known */
 	uint64_t ndomains;
+	uint64_t nheld;
+	struct xm_held held[XM_MAX_HELD]; /* references that are in no table */
 	struct xm_domain *domain[XM_MAX_DOMAINS];
 	struct xm_domain *all;
 	struct {
@@ -99,6 +107,13 @@ static inline int xm_addr_ok(uint64_t va)
 	return va < 0x800000000000ULL || va >= 0xffff880000000000ULL;
 }
 
+/* hypervisor.c */
+void xm_m2p_set(struct xm_xen *x, uint64_t mfn, uint64_t pfn);
+
+/* domain.c */
+struct xm_domain *xm_domain_allocate(struct xm_xen *x, uint64_t frames);
+int xm_domain_init_vcpu(struct xm_domain *d);
+
 /* frame.c */
 int xm_mfn_valid(const struct xm_xen *x, uint64_t mfn);
 int xm_get_page(struct xm_xen *x, uint64_t mfn, unsigned owner);
@@ -139,6 +154,8 @@ void xm_flush_tlb(struct xm_domain *d);
 void xm_flush_page(struct xm_domain *d, uint64_t va);
 void xm_load_cr3(struct xm_domain *d, uint64_t mfn);
 int xm_copy_from_guest(struct xm_domain *d, uint64_t va, uint64_t *value_ret);
+int xm_is_own_l1(const struct xm_domain *d, uint64_t mfn);
+int xm_ptwr_update(struct xm_domain *d, uint64_t pa, uint64_t entry);
 uint64_t xm_find_entry(struct xm_domain *d, uint64_t root, uint64_t va, unsigned level);
 
 #endif

@@ -32,8 +32,6 @@ def test_what_is_not_built_says_so() -> None:
         check.drive({}, seed=1, steps=1)
     with pytest.raises(NotImplementedError):
         check.explore({}, depth=1)
-    with pytest.raises(NotImplementedError):
-        check.audit("image.elf")
 
 
 @pytest.mark.parametrize("target", [None, 3, object()])

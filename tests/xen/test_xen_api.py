@@ -83,11 +83,6 @@ def test_bad_hypervisors(args: tuple[Any, ...]) -> None:
         xen.Hypervisor(*args)
 
 
-def test_from_image_is_not_built() -> None:
-    with pytest.raises(NotImplementedError):
-        xen.Hypervisor.from_image("x")
-
-
 def test_each_floor_keeps_the_one_below_alive() -> None:
     d = xen.Hypervisor(Machine(16 << 20)).create_domain(frames=100)
     gc.collect()

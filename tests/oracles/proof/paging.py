@@ -165,6 +165,8 @@ def c_state(program: Any, inputs: Inputs) -> Any:
         if isinstance(t, c_text.Int) and (*cpu, name) not in st.mem and name != "levels":
             put((*cpu, name), t, z3.BitVecVal(0, t.width))
     put(("machine", "frames"), c_text.Int(64, False), inputs.frames)
+    # Of a partial memory the proof says nothing: a frame is there when its number is below that of the frames.
+    put(("machine", "partial"), c_text.Int(64, False), 0)
     st.mem[(*cpu, "machine")] = c_text.Value(types["machine"], ("machine",))
     st.mem[(*cpu, "tlb")] = c_text.Value(types["tlb"], None)
     ((st, _),) = program.call("derive", st, [c_pointer("xm_cpu", "cpu")])

@@ -1,0 +1,354 @@
+/*
+ * adopt.c - taking over a running Xen from captured memory.
+ *
+ * Knows: where a running Xen 4.17 keeps struct page_info and how it lies there, so that its books can be read by walking
+ * from CR3; which references are in no table.  Does not know: how the memory was captured, or file formats.
+ *
+ *	byte 0		list links				not needed
+ *	byte 8		count_info
+ *	byte 16		type_info
+ *	byte 24		owner: one word for each domain, as a compressed pointer
+ *	byte 28		of a table: nr_validated_ptes and partial_flags (16 bits), linear_pt_count (16 bits)
+ *
+ * A domain is known by its word only: dom0's is that of CR3's frame, dom_io's that of frame 0, dom_xen's that of the
+ * M2P's frames, which are pages of Xen's heap.
+ *
+ * Xen 4.17: struct page_info (arch/x86/include/asm/mm.h), the layout of the address space (asm/config.h).
+ */
+#include "xen.h"
+
+#include <stdlib.h>
+
+#define RECORD_SIZE 32
+#define RECORDS_IN_PAGE (XM_PAGE_SIZE / RECORD_SIZE)
+#define HELD_MOST 4 /* registrations of one page */
+
+struct adoption {
+	struct xm_xen *x;
+	struct xm_cpu cpu; /* walks as Xen itself does */
+	uint64_t culprit;
+	uint32_t dom_word;
+	uint32_t io_word;
+};
+
+static int give_up(struct adoption *a, int status, uint64_t mfn)
+{
+	a->culprit = mfn;
+	return status;
+}
+
+/* ---- the books ---------------------------------------------------------------------------------------------------- */
+
+/* The page of the frame table with this frame's record: XM_OK and NULL where Xen has none mapped. */
+static int find_records(struct adoption *a, uint64_t mfn, const uint64_t **ret)
+{
+	uint64_t va = XM_FRAMETABLE_VIRT_START + mfn / RECORDS_IN_PAGE * XM_PAGE_SIZE;
+	struct xm_walk w;
+
+	*ret = NULL;
+	if (va >= XM_FRAMETABLE_VIRT_END)
+		return XM_OK;
+	xm_walk(&a->cpu, va, XM_ACC_READ, &w);
+	if (w.fault == XM_FAULT_BUS)
+		return give_up(a, XM_E_RANGE,
+			       w.nsteps && !xm_has_frame(a->x->machine, w.steps[w.nsteps - 1].entry_pa >> XM_PAGE_SHIFT)
+				       ? w.steps[w.nsteps - 1].entry_pa >> XM_PAGE_SHIFT
+				       : w.pa >> XM_PAGE_SHIFT);
+	if (!w.fault)
+		*ret = xm_words(a->x->machine, w.pa >> XM_PAGE_SHIFT);
+	return XM_OK;
+}
+
+static uint32_t owner_word(const uint64_t *record)
+{
+	return (uint32_t)record[3];
+}
+
+static int is_free(const uint64_t *record)
+{
+	return (record[1] & XM_PGC_STATE_FREE) == XM_PGC_STATE_FREE;
+}
+
+static int read_owner_words(struct adoption *a, uint64_t root)
+{
+	const uint64_t *dom, *io;
+	int status = find_records(a, root, &dom);
+
+	if (!status)
+		status = find_records(a, 0, &io);
+	if (status)
+		return status;
+	if (!dom || !io)
+		return give_up(a, XM_E_STATE, root);
+	dom += root % RECORDS_IN_PAGE * 4;
+	if (is_free(dom) || !(dom[1] & XM_PGC_COUNT_MASK) || dom[2] >> XM_PGT_TYPE_SHIFT != XM_PGT_L4)
+		return give_up(a, XM_E_STATE, root);
+	a->dom_word = owner_word(dom);
+	a->io_word = owner_word(io);
+	return XM_OK;
+}
+
+/* Where Xen knows of no memory there are device registers, for all that a guest can tell. */
+static const struct xm_frame io_frame = {
+	.count_info = XM_PGC_ALLOCATED | 1,
+	.type_info = (uint64_t)XM_PGT_WRITABLE << XM_PGT_TYPE_SHIFT | XM_PGT_VALIDATED | 1,
+	.owner = XM_DOMID_IO,
+};
+
+static int read_record(struct adoption *a, uint64_t mfn, const uint64_t *record)
+{
+	struct xm_frame *f = &a->x->frame[mfn];
+
+	*f = io_frame;
+	if (!record || (record[1] == ~0ULL && record[2] == ~0ULL))
+		return XM_OK;
+	*f = (struct xm_frame){.owner = XM_OWNER_NONE};
+	if (is_free(record)) {
+		/* Bit 63 of a free frame's count_info says that it is to be scrubbed. */
+		f->count_info = XM_PGC_STATE_FREE;
+		a->x->free_frames++;
+		return XM_OK;
+	}
+	if (!(record[1] & XM_PGC_COUNT_MASK))
+		return XM_OK; /* Xen's own */
+	f->count_info = record[1];
+	f->type_info = record[2];
+	if (owner_word(record) == a->dom_word)
+		f->owner = 0;
+	else if (owner_word(record) == a->io_word)
+		f->owner = XM_DOMID_IO;
+	else if (record[1] & XM_PGC_XEN_HEAP)
+		f->owner = XM_DOMID_XEN;
+	else
+		return give_up(a, XM_E_STATE, mfn);
+	if (xm_type(f) >= XM_PGT_L1 && xm_type(f) <= XM_PGT_L4) {
+		f->nr_validated_ptes = (uint16_t)(record[3] >> 32) & 0x3ff;
+		f->linear_pt_count = (int16_t)(record[3] >> 48);
+	}
+	return XM_OK;
+}
+
+static int is_table(const struct xm_frame *f)
+{
+	return f->owner == 0 && xm_type(f) >= XM_PGT_L1 && xm_type(f) <= XM_PGT_L4 && xm_type_count(f) &&
+	       (f->type_info & XM_PGT_VALIDATED);
+}
+
+static int read_books(struct adoption *a)
+{
+	const uint64_t *records = NULL;
+	int status = XM_OK;
+
+	for (uint64_t mfn = 0; !status && mfn < a->x->max_page; mfn++) {
+		if (mfn % RECORDS_IN_PAGE == 0)
+			status = find_records(a, mfn, &records);
+		if (!status)
+			status = read_record(a, mfn, records ? records + mfn % RECORDS_IN_PAGE * 4 : NULL);
+		if (!status && is_table(&a->x->frame[mfn]) && !xm_has_frame(a->x->machine, mfn))
+			status = give_up(a, XM_E_RANGE, mfn);
+	}
+	return status;
+}
+
+/* ---- roots -------------------------------------------------------------------------------------------------------- */
+
+/* References on an L4 as a root: its type references but for its pin and its linear uses. */
+static int64_t root_references(const struct xm_frame *f)
+{
+	int64_t n = (int64_t)xm_type_count(f) - ((f->type_info & XM_PGT_PINNED) != 0);
+
+	return f->linear_pt_count < 0 ? n + f->linear_pt_count : n;
+}
+
+/* The processor's two roots.  A user root has slot 256 empty, for only the kernel is shown the M2P, and that tells which
+ * of the two is loaded. */
+static int find_roots(struct adoption *a, struct xm_domain *d, uint64_t loaded)
+{
+	struct xm_xen *x = a->x;
+	uint64_t other = 0;
+
+	if (!is_table(&x->frame[loaded]) || xm_type(&x->frame[loaded]) != XM_PGT_L4)
+		return give_up(a, XM_E_STATE, loaded);
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++) {
+		const struct xm_frame *f = &x->frame[mfn];
+		int64_t n = is_table(f) && xm_type(f) == XM_PGT_L4 ? root_references(f) : 0;
+
+		if (mfn == loaded && n == 2)
+			other = mfn;
+		else if (mfn == loaded ? n != 1 : n != 0 && (n != 1 || other))
+			return give_up(a, XM_E_STATE, mfn);
+		else if (mfn != loaded && n == 1)
+			other = mfn;
+	}
+	d->vcpu.user_mode = other && other != loaded && !xm_words(x->machine, loaded)[XM_L4_FIRST_XEN_SLOT];
+	d->vcpu.kernel_root = d->vcpu.user_mode ? other : loaded;
+	d->vcpu.user_root = d->vcpu.user_mode ? loaded : other;
+	return XM_OK;
+}
+
+/* ---- what is in no table ------------------------------------------------------------------------------------------ */
+
+struct counted {
+	uint32_t refs;
+	uint32_t types;
+};
+
+static void count_table(const struct xm_xen *x, struct counted *n, uint64_t table)
+{
+	unsigned level = xm_type(&x->frame[table]);
+	const uint64_t *words = xm_words(x->machine, table);
+
+	for (unsigned i = 0; i < 512; i++) {
+		uint64_t mfn = xm_entry_mfn(words[i]);
+
+		if (!(words[i] & XM_PTE_P) || mfn >= x->max_page || x->frame[mfn].owner == XM_DOMID_IO)
+			continue;
+		if ((level > 1 && mfn == table) || (level == 4 && !xm_is_guest_l4_slot(x, i)))
+			continue;
+		n[mfn].refs++;
+		n[mfn].types += level > 1 || (words[i] & XM_PTE_RW);
+	}
+}
+
+static void hold(struct xm_xen *x, uint64_t mfn, struct counted n)
+{
+	const struct xm_frame *f = &x->frame[mfn];
+	uint64_t refs = (f->count_info & XM_PGC_COUNT_MASK) - n.refs - 1, types = xm_type_count(f) - n.types;
+	unsigned type = xm_type(f);
+
+	if (f->owner != 0 || (f->count_info & XM_PGC_XEN_HEAP) || !(f->count_info & XM_PGC_ALLOCATED))
+		return;
+	if ((type != XM_PGT_SEG_DESC && type != XM_PGT_WRITABLE) || refs != types || refs == 0 || refs > HELD_MOST)
+		return;
+	if (x->nheld < XM_MAX_HELD)
+		x->held[x->nheld++] = (struct xm_held){mfn, type, (uint32_t)refs};
+}
+
+/* Frames whose two counts exceed the entries that name them by the same: Xen holds them for a hypercall. */
+static int find_held(struct adoption *a)
+{
+	struct xm_xen *x = a->x;
+	struct counted *n = calloc(x->max_page, sizeof(*n));
+
+	if (!n)
+		return XM_E_MEMORY;
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		if (is_table(&x->frame[mfn]))
+			count_table(x, n, mfn);
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		hold(x, mfn, n[mfn]);
+	free(n);
+	return XM_OK;
+}
+
+/* ---- the domain ---------------------------------------------------------------------------------------------------- */
+
+/* Its chunks lie one after the other from its first frame on; the image need not hold them. */
+static void find_m2p(struct adoption *a, const struct xm_domain *d)
+{
+	struct xm_xen *x = a->x;
+	struct xm_cpu cpu = a->cpu;
+	struct xm_walk w;
+
+	cpu.cr3 = d->vcpu.kernel_root << XM_PAGE_SHIFT;
+	x->m2p_l3 = xm_entry_mfn(xm_words(x->machine, d->vcpu.kernel_root)[XM_L4_FIRST_XEN_SLOT]);
+	if (!xm_walk(&cpu, XM_RO_MPT_VIRT_START, XM_ACC_READ, &w)) {
+		x->m2p = w.pa >> XM_PAGE_SHIFT;
+		return;
+	}
+	while (x->m2p < x->max_page && x->frame[x->m2p].owner != XM_DOMID_XEN)
+		x->m2p++;
+}
+
+static uint64_t highest_pfn(const struct xm_xen *x, uint64_t *p2m)
+{
+	uint64_t n = 0;
+
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++) {
+		uint64_t pfn = x->frame[mfn].owner == 0 ? xm_xen_m2p(x, mfn) : ~0ULL;
+
+		if (pfn >= x->max_page)
+			continue;
+		if (p2m)
+			p2m[pfn] = mfn;
+		if (pfn >= n)
+			n = pfn + 1;
+	}
+	return n;
+}
+
+static int make_domain(struct adoption *a, uint64_t loaded)
+{
+	struct xm_xen *x = a->x;
+	struct xm_domain *d = xm_domain_allocate(x, x->max_page);
+	const uint64_t *l4;
+	int status;
+
+	if (!d)
+		return XM_E_MEMORY;
+	d->alive = 1;
+	d->privileged = 1;
+	x->domain[0] = d;
+	x->ndomains = 1;
+	status = xm_domain_init_vcpu(d);
+	if (!status)
+		status = find_roots(a, d, loaded);
+	if (status)
+		return status;
+	d->vcpu.cpu.cr3 = loaded << XM_PAGE_SHIFT;
+	l4 = xm_words(x->machine, d->vcpu.kernel_root);
+	d->perdomain_l3 = xm_entry_mfn(l4[260]);
+	x->own_slot[257 - XM_L4_FIRST_XEN_SLOT] = l4[257];
+	for (unsigned i = 261; i <= XM_L4_LAST_XEN_SLOT; i++)
+		x->own_slot[i - XM_L4_FIRST_XEN_SLOT] = l4[i];
+	find_m2p(a, d);
+	memset(d->p2m, 0xff, x->max_page * sizeof(*d->p2m));
+	d->nframes = highest_pfn(x, d->p2m);
+	return find_held(a);
+}
+
+struct xm_xen *xm_xen_adopt(struct xm_machine *m, const struct xm_xen_options *options, uint64_t cr3, int *status_ret,
+			    uint64_t *mfn_ret)
+{
+	struct adoption a = {.culprit = ~0ULL};
+	uint64_t root = xm_entry_mfn(cr3);
+	int status = XM_E_ARGUMENT;
+
+	*mfn_ret = ~0ULL;
+	if (options->mutants >> XM_MUT_KINDS)
+		goto out;
+	status = XM_E_STATE;
+	if (m->depth)
+		goto out;
+	a.culprit = root;
+	status = XM_E_RANGE;
+	if (!xm_has_frame(m, root))
+		goto out;
+	a.x = xm_state_new(m, sizeof(*a.x));
+	status = XM_E_MEMORY;
+	if (!a.x)
+		goto out;
+	a.x->machine = m;
+	a.x->options = *options;
+	a.x->max_page = xm_machine_frames(m);
+	a.x->captured = 1;
+	a.x->frame = xm_state_new(m, a.x->max_page * sizeof(*a.x->frame));
+	if (!a.x->frame)
+		goto out;
+	status = xm_cpu_init(&a.cpu, m, 52, XM_VENDOR_AMD, 1);
+	a.cpu.cr3 = root << XM_PAGE_SHIFT;
+	a.culprit = ~0ULL;
+	if (!status)
+		status = read_owner_words(&a, root);
+	if (!status)
+		status = read_books(&a);
+	if (!status)
+		status = make_domain(&a, root);
+out:
+	*status_ret = status;
+	if (!status)
+		return a.x;
+	*mfn_ret = a.culprit;
+	xm_xen_free(a.x);
+	return NULL;
+}
