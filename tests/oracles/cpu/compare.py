@@ -80,13 +80,21 @@ def with_a(tables: bytes, entries: list[int]) -> bytes:
     return bytes(changed)
 
 
+def marked_early(case: Any, mine: Any) -> bool:
+    """Did the walk end at a PDPTE of a page whose reserved bits, but those that only a page has, are clear?"""
+    c, at = cases, mine.used[-1] - (cases.TABLES[0] << 12)
+    entry = int.from_bytes(mine.tables[at : at + 8], "little")
+    reserved = (1 << 52) - (1 << case.maxphyaddr) | (0 if case.efer & c.NXE else c.NX)
+    return len(mine.used) == case.levels - 2 and entry & (c.P | c.PS) == c.P | c.PS and not entry & reserved
+
+
 def explain(model: Any, case: Any, mine: Any, theirs: Any) -> str | None:
     """The class of a difference, or None."""
     rest = (mine.vector, mine.code, mine.cr2, mine.value) == (theirs.vector, theirs.code, theirs.cr2, theirs.value)
     if rest and mine.vector == 14 and model.a_above_fault:
         if theirs.tables == with_a(mine.tables, mine.used[:-1]):
             return "A in the entries above a fault"
-        if theirs.tables == with_a(mine.tables, mine.used) and len(mine.used) == case.levels - 2:
+        if theirs.tables == with_a(mine.tables, mine.used) and marked_early(case, mine):
             return "A in a PDPTE that maps a page, at a fault"
     return None
 
