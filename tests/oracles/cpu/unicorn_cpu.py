@@ -14,6 +14,8 @@ import unicorn
 from unicorn import x86_const as x86
 
 BASE_CR4 = 0x2A0
+# emu_start stops before this address; no case goes there, for it is not canonical.
+NOWHERE = 0xDEAD << 48
 
 
 class UnicornCpu:
@@ -153,7 +155,7 @@ class UnicornCpu:
         uc.reg_write(x86.UC_X86_REG_EFLAGS, 2 | (case.ac << 18))
         self.fault = self.unmapped = None
         try:
-            uc.emu_start(c.code_va(case), 0, count=2)
+            uc.emu_start(c.code_va(case), NOWHERE, count=2)
         except unicorn.UcError as e:
             if self.unmapped is None:
                 self.fault = -e.errno, b""
