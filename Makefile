@@ -2,8 +2,9 @@
 # Both need Python 3.11 or newer with its headers, a C compiler and make; each makes .venv and installs what it uses.
 
 PYTHON ?= python3
-# Seed of everything random in the tests.
+# Seed of everything random in the tests.  Each test derives its own from it, so that order and processes do not matter.
 SEED ?= 2007
+JOBS ?= 2
 # How much `make conformance` compares: cases for unicorn and Bochs, cases for QEMU, programs of 80 operations for Xen.
 CASES ?= 100000
 BULK ?= 1000000
@@ -17,7 +18,7 @@ C_FILES := $(shell find csrc tests -name '*.[ch]')
 CORE := $(shell find csrc -name '*.[ch]') setup.py setup_cffi.py pyproject.toml
 STRICT := -std=gnu11 -Wall -Wextra -Wshadow -Werror
 SANITIZE := -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-PYTEST := $(BIN)/python -P -m pytest --hypothesis-seed=$(SEED)
+PYTEST := $(BIN)/python -P -m pytest -n $(JOBS) --hypothesis-seed=$(SEED)
 # Where the C core is exercised; the other tests read files or start processes.
 FLOORS := $(wildcard tests/machine tests/x86 tests/xen tests/netbsd tests/check tests/advisories)
 
