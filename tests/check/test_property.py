@@ -42,6 +42,7 @@ def test_holds_under_netbsd(design: str) -> None:
     assert failure is None, f"seed {SEED}\n{failure}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_fails_with_each_bug(mutant: str) -> None:
     failure = falsify(guest(mutant), seed=SEED, examples=3000)
@@ -51,6 +52,7 @@ def test_fails_with_each_bug(mutant: str) -> None:
     assert replay(guest(), failure.steps) is None, "the same steps are harmless on Xen without the bug"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_fails_with_each_bug_under_netbsd(mutant: str) -> None:
     failure = falsify(kernel("kept", mutant), seed=SEED, examples=3000)
