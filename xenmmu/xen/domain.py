@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, fail
-from xenmmu.x86 import _BY_USER, Walk, _bad_access, _result
+from xenmmu.x86.names import BY_USER, bad_access
+from xenmmu.x86.walk import Walk, walk_result
 from xenmmu.xen.names import (
     _COUNTER_NAMES,
     _MMUEXT_NAMES,
@@ -247,9 +248,9 @@ class Domain:
         """
         found = self._walk
         try:
-            acc = _BY_USER[access]
+            acc = BY_USER[access]
         except (KeyError, TypeError):
-            raise _bad_access(access) from None
+            raise bad_access(access) from None
         try:
             status = lib.xm_guest_walk(self._c, va, acc, found)
         except (OverflowError, TypeError) as error:
@@ -258,7 +259,7 @@ class Domain:
             fail(status, f"walk({va:#x})")
         if found.fault == lib.XM_FAULT_BUS:
             raise OutOfRange(f"walk({va:#x}): an entry lies outside machine memory")
-        return _result(va, found, ffi.buffer(found)[:])
+        return walk_result(va, found, ffi.buffer(found)[:])
 
     def load(self, va: int, size: int = 8) -> int:
         """Load 1, 2, 4 or 8 bytes, little-endian, in the current mode.

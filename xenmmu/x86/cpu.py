@@ -1,184 +1,53 @@
-"""Floor 1: one logical processor as far as paging sees it, and the arithmetic of recursive slots.
+"""One logical processor as far as paging sees it: its registers, walks, accesses and listings.
 
 Knows Intel's and AMD's manuals (SDM vol. 3A, "Paging"; APM vol. 2, chapter 5); does not know who wrote the tables.
 """
 
 from __future__ import annotations
 
-import struct
 import sys
 from array import array
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from xenmmu import pte
 from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfFrames, OutOfRange, PageFault, fail
 from xenmmu.machine import Machine
+from xenmmu.x86.mapping import Mapping, Range, leaves, merged
+from xenmmu.x86.names import (
+    A_ON_FAULT,
+    BY_SUPERVISOR,
+    BY_USER,
+    CR0_PE,
+    CR0_PG,
+    CR0_WP,
+    CR4_PAE,
+    EFER_LMA,
+    EFER_LME,
+    EFER_NXE,
+    IMPLICIT,
+    LEVEL_NAMES,
+    STOPS,
+    VENDOR_NAMES,
+    VENDORS,
+    bad_access,
+    bad_address,
+)
+from xenmmu.x86.walk import Walk, verdict, walk_result
 
-CR0_PE: int = lib.XM_CR0_PE
-CR0_WP: int = lib.XM_CR0_WP
-CR0_PG: int = lib.XM_CR0_PG
-CR4_PAE: int = lib.XM_CR4_PAE
-CR4_PGE: int = lib.XM_CR4_PGE
-CR4_LA57: int = lib.XM_CR4_LA57
-CR4_PCIDE: int = lib.XM_CR4_PCIDE
-CR4_SMEP: int = lib.XM_CR4_SMEP
-CR4_SMAP: int = lib.XM_CR4_SMAP
-CR4_PKE: int = lib.XM_CR4_PKE
-CR4_CET: int = lib.XM_CR4_CET
-CR4_PKS: int = lib.XM_CR4_PKS
-EFER_LME: int = lib.XM_EFER_LME
-EFER_LMA: int = lib.XM_EFER_LMA
-EFER_NXE: int = lib.XM_EFER_NXE
-
-PF_P: int = lib.XM_PF_P
-PF_W: int = lib.XM_PF_W
-PF_U: int = lib.XM_PF_U
-PF_RSVD: int = lib.XM_PF_RSVD
-PF_I: int = lib.XM_PF_I
-PF_PK: int = lib.XM_PF_PK
-PF_SS: int = lib.XM_PF_SS
-
-_CODE_BITS = {PF_P: "P", PF_W: "W/R", PF_U: "U/S", PF_RSVD: "RSVD", PF_I: "I/D", PF_PK: "PK", PF_SS: "SS"}
-_LEVEL_NAMES = {1: "PTE", 2: "PDE", 3: "PDPTE", 4: "PML4E", 5: "PML5E"}
-_KINDS = {
-    "read": lib.XM_ACC_READ,
-    "write": lib.XM_ACC_WRITE,
-    "execute": lib.XM_ACC_EXECUTE,
-    "shadow_read": lib.XM_ACC_SHADOW_STACK,
-    "shadow_write": lib.XM_ACC_SHADOW_STACK | lib.XM_ACC_WRITE,
-}
-# What an access by each is to the C core.
-_BY_SUPERVISOR: dict[str, int] = _KINDS
-_BY_USER: dict[str, int] = {name: kind | lib.XM_ACC_USER for name, kind in _KINDS.items()}
-_IMPLICIT: dict[str, int] = {name: kind | lib.XM_ACC_IMPLICIT for name, kind in _KINDS.items()}
-_FAULTS: dict[int, str | None] = {
-    lib.XM_FAULT_NONE: None,
-    lib.XM_FAULT_PF: "#PF",
-    lib.XM_FAULT_GP: "#GP",
-    lib.XM_FAULT_SS: "#SS",
-    lib.XM_FAULT_UD: "#UD",
-}
-_STOPS: tuple[str, ...] = tuple(ffi.string(lib.xm_stop_text(stop)).decode() for stop in range(lib.XM_STOP_NO_CET + 1))
 _PF: int = lib.XM_FAULT_PF
 _BUS: int = lib.XM_FAULT_BUS
 _UD: int = lib.XM_FAULT_UD
-_VENDORS = {"intel": lib.XM_VENDOR_INTEL, "amd": lib.XM_VENDOR_AMD}
-_A_ON_FAULT = ("none", "upper")
-_VENDOR_NAMES = {number: name for name, number in _VENDORS.items()}
-_READ_USER = _BY_USER["read"]
-_READ_SUPERVISOR = _BY_SUPERVISOR["read"]
-_WRITE_USER = _BY_USER["write"]
-_WRITE_SUPERVISOR = _BY_SUPERVISOR["write"]
-_FETCH_USER = _BY_USER["execute"]
-_FETCH_SUPERVISOR = _BY_SUPERVISOR["execute"]
+_READ_USER = BY_USER["read"]
+_READ_SUPERVISOR = BY_SUPERVISOR["read"]
+_WRITE_USER = BY_USER["write"]
+_WRITE_SUPERVISOR = BY_SUPERVISOR["write"]
+_FETCH_USER = BY_USER["execute"]
+_FETCH_SUPERVISOR = BY_SUPERVISOR["execute"]
 _xm_walk, _xm_cpu_load, _xm_cpu_store = lib.xm_walk, lib.xm_cpu_load, lib.xm_cpu_store
-_AT_PAGE_SIZE, _AT_FAULT, _AT_STOP, _AT_TOP, _AT_NSTEPS, _AT_STEPS = (
-    int(ffi.offsetof("struct xm_walk", name)) for name in ("page_size", "fault", "stop", "top_level", "nsteps", "steps")
-)
-_STEPS = struct.Struct("=10Q")
-_CHUNK = 256
 _SHADOW_SIZES = {4: 4, 8: 8}
 _LARGEST = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
-
-
-class Step(NamedTuple):
-    """One entry that a walk used; `reason` says why the walk ended at it, None if it did not."""
-
-    level: int
-    entry_pa: int
-    entry: int
-    reason: str | None
-
-
-class Mapping(NamedTuple):
-    """A leaf: `size` bytes at linear address `va` are those at `pa`.
-
-    `flags` are the effective rights over all levels: ``pte.P``, ``pte.RW``, ``pte.US``, ``pte.NX``.
-    """
-
-    va: int
-    pa: int
-    size: int
-    flags: int
-
-
-class Range(NamedTuple):
-    """Neighbouring leaves with contiguous memory and equal `flags`, merged; `length` in bytes."""
-
-    va: int
-    pa: int
-    length: int
-    flags: int
-
-
-class Walk:
-    """What a walk found, as it was then.
-
-    `pa` is None when the access faults, `error_code` is None when it is allowed.  `fault` is None, "#PF", "#GP" (the
-    address is not canonical) or "#UD"; the error code of those two is 0.
-    """
-
-    __slots__ = ("_raw", "error_code", "pa", "va")
-
-    va: int
-    pa: int | None
-    error_code: int | None
-    _raw: bytes  # the C core's struct xm_walk, of which the rest is read when it is asked for
-
-    @property
-    def page_size(self) -> int:
-        """Bytes of the page, 0 if the walk did not get to one."""
-        return int.from_bytes(self._raw[_AT_PAGE_SIZE : _AT_PAGE_SIZE + 8], sys.byteorder)
-
-    @property
-    def fault(self) -> str | None:
-        """None, "#PF", "#GP", or "#UD" for a shadow-stack access without CR4.CET."""
-        return _FAULTS[self._raw[_AT_FAULT]]
-
-    @property
-    def reason(self) -> str:
-        """The rule that decided, in words; "allowed" when none stopped the access."""
-        return _STOPS[self._raw[_AT_STOP]]
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """The entries used, from the root down."""
-        raw = self._raw
-        top, count, stop = raw[_AT_TOP], raw[_AT_NSTEPS], raw[_AT_STOP]
-        words = _STEPS.unpack_from(raw, _AT_STEPS)
-        found = [Step(top - i, words[2 * i], words[2 * i + 1], None) for i in range(count)]
-        if stop and count:
-            found[-1] = found[-1]._replace(reason=_STOPS[stop])
-        return tuple(found)
-
-    def __repr__(self) -> str:
-        if self.pa is not None:
-            return f"Walk(va={self.va:#x}, pa={self.pa:#x}, page_size={self.page_size:#x})"
-        return f"Walk(va={self.va:#x}, {self.fault}, error_code={self.error_code:#x}: {self.reason})"
-
-
-def _result(va: int, found: Any, raw: bytes) -> Walk:
-    """The walk of `va` from a struct xm_walk and its bytes."""
-    w = Walk()
-    w.va = va
-    w._raw = raw
-    if raw[_AT_FAULT]:
-        w.pa = None
-        w.error_code = found.error_code
-    else:
-        w.pa = found.pa
-        w.error_code = None
-    return w
-
-
-def _bad_access(access: object) -> BadArgument:
-    return BadArgument(f"access {access!r} is none of {', '.join(_KINDS)}")
-
-
-def _bad_address(va: object) -> BadArgument:
-    return BadArgument(f"{va!r} is not a 64-bit linear address")
 
 
 def _numpy_array(vas: object) -> Any:
@@ -239,11 +108,11 @@ class Cpu:
             raise BadArgument(f"{m!r} is not a Machine")
         if not isinstance(maxphyaddr, int) or not 36 <= maxphyaddr <= 52:
             raise BadArgument(f"maxphyaddr {maxphyaddr!r} is not 36 to 52")
-        if not isinstance(vendor, str) or vendor not in _VENDORS:
+        if not isinstance(vendor, str) or vendor not in VENDORS:
             raise BadArgument(f"vendor {vendor!r} is neither intel nor amd")
         if tlb is not None and (not isinstance(tlb, int) or not 1 <= tlb <= 1 << 20):
             raise BadArgument(f"tlb {tlb!r} is neither None nor 1 to {1 << 20} entries")
-        c = lib.xm_cpu_new(m._c, maxphyaddr, _VENDORS[vendor], bool(gbpages))
+        c = lib.xm_cpu_new(m._c, maxphyaddr, VENDORS[vendor], bool(gbpages))
         if c == ffi.NULL:
             raise OutOfFrames("the host has no memory for a processor")
         self._c: Any = ffi.gc(c, lib.xm_cpu_free)
@@ -357,13 +226,13 @@ class Cpu:
     @property
     def vendor(self) -> str:
         """Whose manual is followed where they differ: "intel" or "amd"."""
-        return _VENDOR_NAMES[self._c.vendor]
+        return VENDOR_NAMES[self._c.vendor]
 
     @vendor.setter
     def vendor(self, value: str) -> None:
-        if not isinstance(value, str) or value not in _VENDORS:
+        if not isinstance(value, str) or value not in VENDORS:
             raise BadArgument(f"vendor {value!r} is neither intel nor amd")
-        self._set(lib.XM_CPUID_VENDOR, "vendor", _VENDORS[value])
+        self._set(lib.XM_CPUID_VENDOR, "vendor", VENDORS[value])
 
     @property
     def gbpages(self) -> bool:
@@ -377,13 +246,13 @@ class Cpu:
     @property
     def a_on_fault(self) -> str:
         """Where a page fault leaves A set: "none", or in the "upper" entries."""
-        return _A_ON_FAULT[self._c.a_on_fault]
+        return A_ON_FAULT[self._c.a_on_fault]
 
     @a_on_fault.setter
     def a_on_fault(self, value: str) -> None:
-        if value not in _A_ON_FAULT:
+        if value not in A_ON_FAULT:
             raise BadArgument(f"a_on_fault {value!r} is neither none nor upper")
-        self._set(lib.XM_CHOICE_A_ON_FAULT, "a_on_fault", _A_ON_FAULT.index(value))
+        self._set(lib.XM_CHOICE_A_ON_FAULT, "a_on_fault", A_ON_FAULT.index(value))
 
     # ---- walks -----------------------------------------------------------------------------------------------------
 
@@ -396,17 +265,17 @@ class Cpu:
         entry lies outside machine memory; the fault of the access is a result.
         """
         try:
-            acc = (_IMPLICIT if implicit else _BY_USER if user else _BY_SUPERVISOR)[access]
+            acc = (IMPLICIT if implicit else BY_USER if user else BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
-            raise _bad_access(access) from None
+            raise bad_access(access) from None
         found = self._walk
         try:
             kind = _xm_walk(self._c, va, acc, found)
         except (OverflowError, TypeError):
-            raise _bad_address(va) from None
+            raise bad_address(va) from None
         if kind == _BUS:
             self._outside(va)
-        return _result(va, found, self._raw[:])
+        return walk_result(va, found, self._raw[:])
 
     def explain(self, va: int, access: str = "read", user: bool = True, implicit: bool = False) -> str:
         """Say in words, level by level, why the access is allowed or faults; also where a walk leaves the machine."""
@@ -421,37 +290,15 @@ class Cpu:
             level, step = found.top_level - i, found.steps[i]
             index = (step.entry_pa >> 3) & 511
             lines.append(f"  [{index:3}] at {step.entry_pa:#x}: {pte.describe(step.entry, level)}")
-        lines.append("  => " + (self._verdict(w) if w else self._outside_text(va)))
+        lines.append("  => " + (verdict(w) if w else self._outside_text(va)))
         return "\n".join(lines)
-
-    def _verdict(self, w: Walk) -> str:
-        if w.pa is not None:
-            return f"allowed: physical address {w.pa:#x} in a page of {w.page_size:#x} bytes"
-        if w.fault != "#PF":
-            return f"{w.fault}(0): {w.reason}"
-        code = w.error_code or 0
-        bits = " ".join(name for bit, name in _CODE_BITS.items() if code & bit) or "no bit"
-        text = f"#PF with error code {code:#x} ({bits}): {w.reason}"
-        # Of a right that all levels must grant, name those that do not.
-        stop = w._raw[_AT_STOP]
-        takers = {
-            lib.XM_STOP_USER_TO_SUPERVISOR: (pte.US, 0),
-            lib.XM_STOP_WRITE_TO_READ_ONLY: (pte.RW, 0),
-            lib.XM_STOP_EXECUTE_DISABLED: (pte.NX, pte.NX),
-        }.get(stop)
-        if takers:
-            bit, value = takers
-            text += ", by the " + ", ".join(_LEVEL_NAMES[s.level] for s in w.steps if s.entry & bit == value)
-        if stop == lib.XM_STOP_PROTECTION_KEY:
-            text += f", key {(w.steps[-1].entry & pte.PKEY) >> pte.PKEY_SHIFT}"
-        return text
 
     def _outside_text(self, va: int) -> str:
         found = self._walk
         if found.page_size:
             return f"the page of {va:#x} at {found.pa - found.pa % 4096:#x} lies outside machine memory"
         above = found.steps[found.nsteps - 1].entry & pte.ADDR if found.nsteps else self.cr3 & pte.ADDR
-        name = _LEVEL_NAMES[found.top_level - found.nsteps]
+        name = LEVEL_NAMES[found.top_level - found.nsteps]
         return f"the {name} of {va:#x} in the table at {above:#x} lies outside machine memory"
 
     def _outside(self, va: int) -> None:
@@ -460,14 +307,14 @@ class Cpu:
     def translate_one(self, va: int, access: str = "read", user: bool = True) -> int | None:
         """Return the physical address of `va`, or None where the access would fault; changes nothing."""
         try:
-            acc = (_BY_USER if user else _BY_SUPERVISOR)[access]
+            acc = (BY_USER if user else BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
-            raise _bad_access(access) from None
+            raise bad_access(access) from None
         found = self._walk
         try:
             kind = _xm_walk(self._c, va, acc, found)
         except (OverflowError, TypeError):
-            raise _bad_address(va) from None
+            raise bad_address(va) from None
         if kind:
             if kind == _BUS:
                 self._outside(va)
@@ -484,9 +331,9 @@ class Cpu:
         Raises BadArgument for another buffer and OutOfRange when a walk leaves machine memory.
         """
         try:
-            acc = (_BY_USER if user else _BY_SUPERVISOR)[access]
+            acc = (BY_USER if user else BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
-            raise _bad_access(access) from None
+            raise bad_access(access) from None
         try:
             view = memoryview(vas)
         except TypeError:
@@ -558,7 +405,7 @@ class Cpu:
         try:
             status = _xm_cpu_load(self._c, va, 1, _FETCH_USER if user else _FETCH_SUPERVISOR, value, self._cr2, found)
         except (OverflowError, TypeError):
-            raise _bad_address(va) from None
+            raise bad_address(va) from None
         if status or found.fault:
             self._refuse(status, f"fetch({va:#x})")
         return value[0]  # type: ignore[no-any-return]
@@ -570,7 +417,7 @@ class Cpu:
         """
         found, value = self._walk, self._value
         try:
-            acc = (_BY_USER if user else _BY_SUPERVISOR)["shadow_read"]
+            acc = (BY_USER if user else BY_SUPERVISOR)["shadow_read"]
             status = _xm_cpu_load(self._c, va, _SHADOW_SIZES[size], acc, value, self._cr2, found)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"shadow_load({va!r}, {size!r}): not an address and a size") from None
@@ -587,7 +434,7 @@ class Cpu:
         try:
             if not 0 <= value <= _LARGEST[_SHADOW_SIZES[size]]:
                 raise BadArgument(f"{value:#x} does not fit in {size} bytes")
-            acc = (_BY_USER if user else _BY_SUPERVISOR)["shadow_write"]
+            acc = (BY_USER if user else BY_SUPERVISOR)["shadow_write"]
             status = _xm_cpu_store(self._c, va, size, acc, value, self._cr2, found)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"shadow_store({va!r}, {value!r}, {size!r}): not an address, a value, a size") from None
@@ -604,8 +451,8 @@ class Cpu:
         if found.fault == _BUS:
             self._outside(at)
         if found.fault == _UD:
-            raise BadState(f"{what}: {_STOPS[found.stop]}")
-        raise GeneralProtection(f"{what}: {_STOPS[found.stop]}")
+            raise BadState(f"{what}: {STOPS[found.stop]}")
+        raise GeneralProtection(f"{what}: {STOPS[found.stop]}")
 
     def invlpg(self, va: int) -> None:
         """INVLPG: drop the TLB's translation for `va`, global or not, its whole page; nothing without a TLB.
@@ -618,7 +465,7 @@ class Cpu:
             elif not 0 <= va < 1 << 64:
                 raise OverflowError
         except (OverflowError, TypeError):
-            raise _bad_address(va) from None
+            raise bad_address(va) from None
 
     # ---- listings --------------------------------------------------------------------------------------------------
 
@@ -635,88 +482,8 @@ class Cpu:
             or not (0 <= start < 1 << 64 and 0 <= stop <= 1 << 64)
         ):
             raise BadArgument(f"mappings({start!r}, {end!r}): not a range of 64-bit addresses")
-        return self._leaves(start, stop)
-
-    def _leaves(self, start: int, stop: int) -> Iterator[Mapping]:
-        if start >= stop:
-            return
-        cursor = ffi.new("struct xm_mapping_cursor *", {"next": start, "last": stop - 1})
-        leaves = ffi.new("struct xm_mapping[]", _CHUNK)
-        words = memoryview(ffi.buffer(leaves)).cast("B").cast("Q")
-        while not cursor.done:
-            n = lib.xm_mappings(self._c, cursor, leaves, _CHUNK)
-            if n < 0:
-                fail(n, f"a table that serves {cursor.next:#x}")
-            fields = iter(words[: 4 * n].tolist())
-            yield from map(Mapping._make, zip(fields, fields, fields, fields, strict=True))
+        return leaves(self._c, start, stop)
 
     def ranges(self, start: int = 0, end: int | None = None) -> Iterator[Range]:
         """Yield the leaves of `mappings` with contiguous neighbours of equal flags merged."""
-        leaves = self.mappings(start, end)
-        return self._merged(leaves)
-
-    @staticmethod
-    def _merged(leaves: Iterator[Mapping]) -> Iterator[Range]:
-        va = pa = length = flags = 0
-        for leaf in leaves:
-            if length and leaf.va == va + length and leaf.pa == pa + length and leaf.flags == flags:
-                length += leaf.size
-                continue
-            if length:
-                yield Range(va, pa, length, flags)
-            va, pa, length, flags = leaf
-        if length:
-            yield Range(va, pa, length, flags)
-
-
-# ---- recursive slots -----------------------------------------------------------------------------------------------
-
-
-def _slots(slot: int, inner: int | None, levels: int) -> tuple[int, int]:
-    inside = slot if inner is None else inner
-    for number in (slot, inside):
-        if not isinstance(number, int) or not 0 <= number < 512:
-            raise BadArgument(f"slot {number!r} is not 0 to 511")
-    if levels not in (4, 5):
-        raise BadArgument(f"{levels!r} levels: tables have 4 or 5")
-    return slot, inside
-
-
-def slot_base(slot: int, level: int = 1, levels: int = 4, inner: int | None = None) -> int:
-    """Return the linear address where the entries of `level` begin, seen through recursive slot `slot`.
-
-    A root that holds its own frame in slot `inner` shows every table of its address space as data.  `inner` None is the
-    plain recursive slot; otherwise `slot` is the slot of another root that holds this root's frame (an alternate slot).
-    Level 1 is the leaf table.  Raises BadArgument for a slot, level or number of levels that does not exist.
-    """
-    return slot_entry_va(slot, 0, level, levels, inner)
-
-
-def slot_entry_va(slot: int, va: int, level: int = 1, levels: int = 4, inner: int | None = None) -> int:
-    """Return the linear address of the entry of `level` that serves `va`, seen through `slot` as in `slot_base`."""
-    outer, inside = _slots(slot, inner, levels)
-    if not isinstance(level, int) or not 1 <= level <= levels:
-        raise BadArgument(f"level {level!r} is not 1 to {levels}")
-    top = 11 + 9 * levels
-    if not isinstance(va, int) or not 0 <= va < 1 << 64 or va >> top not in (0, (1 << (64 - top)) - 1):
-        raise BadArgument(f"{va!r} is not a canonical address of {levels} levels")
-    at: int = lib.xm_slot_entry_va(outer, inside, level, levels, va)
-    return at
-
-
-def slot_target(slot: int, entry_va: int, levels: int = 4, inner: int | None = None) -> tuple[int, int]:
-    """Return ``(level, va)``: which entry lies at `entry_va`, as its level and the first address it serves.
-
-    The inverse of `slot_entry_va`.  An entry that serves an address of the window itself is also the entry, one level
-    up, of what that address shows; the highest level is returned.  Raises BadArgument for an address outside the
-    window.
-    """
-    outer, inside = _slots(slot, inner, levels)
-    level, va = ffi.new("unsigned *"), ffi.new("uint64_t *")
-    try:
-        status = lib.xm_slot_target(outer, inside, levels, entry_va, level, va)
-    except (OverflowError, TypeError):
-        raise _bad_address(entry_va) from None
-    if status:
-        fail(status, f"{entry_va:#x} through slot {slot}")
-    return level[0], va[0]
+        return merged(self.mappings(start, end))
