@@ -96,6 +96,7 @@ uint64_t xm_checkpoint_depth(const struct xm_machine *m);
 #define XM_CR0_PE 0x1
 #define XM_CR0_WP 0x10000
 #define XM_CR0_PG 0x80000000U
+#define XM_CR3_NO_FLUSH 0x8000000000000000ULL /* of MOV to CR3 with CR4.PCIDE; never kept */
 #define XM_CR4_PAE 0x20
 #define XM_CR4_PGE 0x80
 #define XM_CR4_LA57 0x1000
@@ -108,6 +109,7 @@ uint64_t xm_checkpoint_depth(const struct xm_machine *m);
 #define XM_EFER_LME 0x100
 #define XM_EFER_LMA 0x400
 #define XM_EFER_NXE 0x800
+#define XM_EFER_TCE 0x8000
 
 /* Bits of a page-fault error code (SDM 4.7). */
 #define XM_PF_P 0x1
@@ -280,6 +282,51 @@ struct xm_mapping_cursor {
  * An entry with a reserved bit set maps nothing.  XM_E_RANGE when a table lies outside the machine; `next` is then the
  * first address it serves. */
 int xm_mappings(const struct xm_cpu *cpu, struct xm_mapping_cursor *cursor, struct xm_mapping *ret, unsigned max);
+
+/* What an operation makes the processor forget (SDM 4.10.4.1): its TLB entries and, apart from them, its
+ * paging-structure-cache entries, each within one of these scopes. */
+enum xm_flush_scope {
+	XM_FLUSH_NONE = 0,
+	XM_FLUSH_ADDRESS, /* those that would translate `va` under `pcid` */
+	XM_FLUSH_PCID,    /* those associated with `pcid` */
+	XM_FLUSH_ALL,     /* those of every PCID */
+};
+
+/* `globals`: global TLB entries in the scope go too; by address, whatever PCID they were made under. */
+struct xm_flush {
+	uint64_t va;
+	uint32_t pcid;
+	uint8_t tlb;        /* enum xm_flush_scope */
+	uint8_t structures; /* enum xm_flush_scope */
+	uint8_t globals;
+	uint8_t pad;
+};
+
+/* The INVPCID types (SDM vol. 2): individual-address, single-context, all-context with global translations and
+ * without. */
+enum xm_invpcid_type {
+	XM_INVPCID_ADDRESS = 0,
+	XM_INVPCID_SINGLE,
+	XM_INVPCID_ALL,
+	XM_INVPCID_ALL_BUT_GLOBAL,
+};
+
+/* The current PCID: bits 11:0 of CR3 with CR4.PCIDE, else 0. */
+unsigned xm_pcid(uint64_t cr3, uint64_t cr4);
+/* What each operation drops, from the register values before it and its operand; the operation is taken as valid.
+ * `value` of MOV to CR3 is with XM_CR3_NO_FLUSH if the operand has it. */
+struct xm_flush xm_flush_mov_cr3(uint64_t value, uint64_t cr4);
+struct xm_flush xm_flush_mov_cr4(uint64_t cr3, uint64_t old, uint64_t value);
+struct xm_flush xm_flush_invlpg(uint64_t cr3, uint64_t cr4, uint64_t efer, uint64_t va);
+struct xm_flush xm_flush_page_fault(uint64_t cr3, uint64_t cr4, uint64_t va);
+/* `pcid` is bits 63:0 of the descriptor.  XM_E_GP where INVPCID faults. */
+int xm_flush_invpcid(uint64_t cr4, uint64_t type, uint64_t pcid, uint64_t va, struct xm_flush *ret);
+
+/* Make whatever caches translations of this processor forget that. */
+void xm_cpu_flush(struct xm_cpu *cpu, struct xm_flush flush);
+/* INVLPG and INVPCID; the latter XM_E_GP where it faults. */
+void xm_cpu_invlpg(struct xm_cpu *cpu, uint64_t va);
+int xm_cpu_invpcid(struct xm_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t va);
 
 /* A deterministic TLB, one of those the manual allows (SDM 4.10): `entries` translations, the oldest replaced first,
  * filled by every access that succeeds, dropped by flushes and by a fault for their address only.  No PCIDs.  Set

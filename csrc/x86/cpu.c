@@ -4,8 +4,7 @@
  * Knows: CR0, CR3, CR4, EFER, PKRU, PKRS, EFLAGS.AC and CPUID's say in them (SDM vol. 3A, 2.5 and 4.1).
  * Does not know: any table.
  */
-#include "../internal.h"
-#include "rights.h"
+#include "walk.h"
 
 /* Everything the walk would otherwise work out again for each entry. */
 static void derive(struct xm_cpu *cpu)
@@ -56,6 +55,29 @@ void xm_cpu_free(struct xm_cpu *cpu)
 		xm_state_free(cpu->machine, cpu);
 }
 
+/* ---- cached translations -------------------------------------------------------------------------------------------- */
+
+void xm_cpu_flush(struct xm_cpu *cpu, struct xm_flush flush)
+{
+	if (cpu->tlb)
+		xm_tlb_drop(cpu->tlb, flush);
+}
+
+void xm_cpu_invlpg(struct xm_cpu *cpu, uint64_t va)
+{
+	xm_cpu_flush(cpu, xm_flush_invlpg(cpu->cr3, cpu->cr4, cpu->efer, va));
+}
+
+int xm_cpu_invpcid(struct xm_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t va)
+{
+	struct xm_flush flush;
+	int status = xm_flush_invpcid(cpu->cr4, type, pcid, va, &flush);
+
+	if (!status)
+		xm_cpu_flush(cpu, flush);
+	return status;
+}
+
 /* ---- registers: each function says what the processor refuses ----------------------------------------------------- */
 
 /* [SDM 2.5] Bits that software can set; the rest are reserved, or belong to features that change what a linear address
@@ -66,7 +88,6 @@ void xm_cpu_free(struct xm_cpu *cpu)
 
 #define CR0_NW 0x20000000ULL
 #define CR0_CD 0x40000000ULL
-#define CR3_NO_FLUSH 0x8000000000000000ULL
 
 static int set_cr0(struct xm_cpu *cpu, uint64_t value)
 {
@@ -83,13 +104,14 @@ static int set_cr0(struct xm_cpu *cpu, uint64_t value)
 /* [SDM 4.5, 4.10.4.1] Bit 63 asks not to flush when PCIDs are on, and is not kept. */
 static int set_cr3(struct xm_cpu *cpu, uint64_t value)
 {
-	if (cpu->cr4 & XM_CR4_PCIDE)
-		value &= ~CR3_NO_FLUSH;
-	if (value >> cpu->maxphyaddr)
+	uint64_t kept = cpu->cr4 & XM_CR4_PCIDE ? value & ~XM_CR3_NO_FLUSH : value;
+
+	if (kept >> cpu->maxphyaddr)
 		return XM_E_GP;
-	cpu->cr3 = value;
+	cpu->cr3 = kept;
 	cpu->running = 1;
-	/* Translations carry no PCID here, so none may outlive the switch; to drop more than asked is allowed. */
+	xm_cpu_flush(cpu, xm_flush_mov_cr3(value, cpu->cr4));
+	/* Translations of the TLB carry no PCID yet, so none may outlive the switch; to drop more than asked is allowed. */
 	if (cpu->tlb)
 		xm_tlb_flush(cpu->tlb, 0);
 	return XM_OK;
@@ -108,10 +130,8 @@ static int set_cr4(struct xm_cpu *cpu, uint64_t value)
 		return XM_E_GP;
 	if ((value & XM_CR4_CET) && !(cpu->cr0 & XM_CR0_WP))
 		return XM_E_GP;
+	xm_cpu_flush(cpu, xm_flush_mov_cr4(cpu->cr3, cpu->cr4, value));
 	cpu->cr4 = value;
-	if (cpu->tlb && ((changed & (XM_CR4_PGE | XM_CR4_LA57)) || (changed & XM_CR4_PCIDE & ~value) ||
-			 (changed & value & XM_CR4_SMEP)))
-		xm_tlb_flush(cpu->tlb, 1);
 	return XM_OK;
 }
 

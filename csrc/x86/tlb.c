@@ -88,6 +88,14 @@ void xm_tlb_invlpg(struct xm_tlb *tlb, uint64_t va)
 		drop(tlb, e);
 }
 
+void xm_tlb_drop(struct xm_tlb *tlb, struct xm_flush flush)
+{
+	if (flush.tlb == XM_FLUSH_ADDRESS)
+		xm_tlb_invlpg(tlb, flush.va);
+	else if (flush.tlb)
+		xm_tlb_flush(tlb, flush.globals);
+}
+
 int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *w)
 {
 	const struct entry *e = find(cpu->tlb, va, 0);

@@ -37,4 +37,6 @@ static inline int xm_judge(const struct xm_cpu *cpu, struct xm_rights rights, ui
 int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *w);
 /* Remember the translation of an allowed access; w is its walk. */
 void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, const struct xm_walk *w);
+/* What xm_cpu_flush asks of a TLB. */
+void xm_tlb_drop(struct xm_tlb *tlb, struct xm_flush flush);
 #endif

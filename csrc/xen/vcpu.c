@@ -25,15 +25,13 @@ void xm_flush_tlb(struct xm_domain *d)
 	count(d, &d->counters.tlb_flushes);
 	XM_PUT(m, d->xen->clock, d->xen->clock + 1);
 	XM_PUT(m, d->vcpu.last_flush, d->xen->clock);
-	if (d->vcpu.cpu.tlb)
-		xm_tlb_flush(d->vcpu.cpu.tlb, 1);
+	xm_cpu_flush(&d->vcpu.cpu, xm_flush_mov_cr4(d->vcpu.cpu.cr3, XM_CR4_PGE, 0));
 }
 
 void xm_flush_page(struct xm_domain *d, uint64_t va)
 {
 	count(d, &d->counters.invlpg);
-	if (d->vcpu.cpu.tlb)
-		xm_tlb_invlpg(d->vcpu.cpu.tlb, va);
+	xm_cpu_invlpg(&d->vcpu.cpu, va);
 }
 
 /* MOV to CR3: drops what is not global. */
@@ -41,8 +39,7 @@ void xm_load_cr3(struct xm_domain *d, uint64_t mfn)
 {
 	XM_PUT(d->xen->machine, d->vcpu.cpu.cr3, mfn << XM_PAGE_SHIFT);
 	count(d, &d->counters.cr3_loads);
-	if (d->vcpu.cpu.tlb)
-		xm_tlb_flush(d->vcpu.cpu.tlb, 0);
+	xm_cpu_flush(&d->vcpu.cpu, xm_flush_mov_cr3(d->vcpu.cpu.cr3, d->vcpu.cpu.cr4));
 }
 
 int xm_enter_user(struct xm_domain *d)

@@ -27,6 +27,7 @@ from xenmmu.x86.names import (
     EFER_LME,
     EFER_NXE,
     IMPLICIT,
+    INVPCID,
     LEVEL_NAMES,
     STOPS,
     VENDOR_NAMES,
@@ -455,17 +456,33 @@ class Cpu:
         raise GeneralProtection(f"{what}: {STOPS[found.stop]}")
 
     def invlpg(self, va: int) -> None:
-        """INVLPG: drop the TLB's translation for `va`, global or not, its whole page; nothing without a TLB.
+        """INVLPG: drop the cached translations of `va`, global or not, as SDM 4.10.4.1 says; nothing without a TLB.
 
         Raises BadArgument for what is no 64-bit address; one that is not canonical does nothing.
         """
         try:
-            if self._tlb:
-                lib.xm_tlb_invlpg(self._tlb, va)
-            elif not 0 <= va < 1 << 64:
-                raise OverflowError
+            lib.xm_cpu_invlpg(self._c, va)
         except (OverflowError, TypeError):
             raise bad_address(va) from None
+
+    def invpcid(self, kind: str | int, pcid: int = 0, va: int = 0) -> None:
+        """INVPCID: drop cached translations by PCID as SDM 4.10.4.1 says; without a TLB, check only.
+
+        `kind` is the type, by name or as 0 to 3: "address" (of `va` under `pcid`, not global), "single" (of `pcid`, not
+        global), "all" (of every PCID and global), "all_but_global".  `pcid` is bits 63:0 of the descriptor.
+        Raises GeneralProtection where the instruction faults: another type; `pcid` above 4095; "address" and "single"
+        of a PCID other than 0 while CR4.PCIDE is 0; "address" of a `va` that is not canonical.  BadArgument for another
+        name and for what does not fit 64 bits.
+        """
+        number = INVPCID.get(kind) if isinstance(kind, str) else kind
+        try:
+            if number is None:
+                raise TypeError
+            status = lib.xm_cpu_invpcid(self._c, number, pcid, va)
+        except (OverflowError, TypeError):
+            raise BadArgument(f"invpcid({kind!r}, {pcid!r}, {va!r}): not a type, a PCID and an address") from None
+        if status:
+            fail(status, f"invpcid({kind!r}, {pcid:#x}, {va:#x})")
 
     # ---- listings --------------------------------------------------------------------------------------------------
 

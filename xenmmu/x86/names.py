@@ -79,6 +79,12 @@ FAULTS: dict[int, str | None] = {
 }
 STOPS: tuple[str, ...] = tuple(ffi.string(lib.xm_stop_text(stop)).decode() for stop in range(lib.XM_STOP_NO_CET + 1))
 VENDORS = {"intel": lib.XM_VENDOR_INTEL, "amd": lib.XM_VENDOR_AMD}
+INVPCID: dict[str, int] = {
+    "address": lib.XM_INVPCID_ADDRESS,
+    "single": lib.XM_INVPCID_SINGLE,
+    "all": lib.XM_INVPCID_ALL,
+    "all_but_global": lib.XM_INVPCID_ALL_BUT_GLOBAL,
+}
 A_ON_FAULT = ("none", "upper")
 VENDOR_NAMES = {number: name for name, number in VENDORS.items()}
 
