@@ -9,6 +9,7 @@ from xenmmu.errors import (
     OutOfFrames,
     OutOfRange,
     PageFault,
+    StackFault,
     XenMMUError,
 )
 from xenmmu.machine import Machine
@@ -25,6 +26,7 @@ __all__ = [
     "OutOfFrames",
     "OutOfRange",
     "PageFault",
+    "StackFault",
     "XenMMUError",
     "pte",
 ]

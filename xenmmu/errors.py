@@ -36,7 +36,14 @@ class GuestPanic(XenMMUError):
 
 
 class GeneralProtection(XenMMUError):
-    """#GP(0) or #SS(0): a non-canonical address, or a register value that the processor refuses."""
+    """#GP(0): a non-canonical address, or a register value that the processor refuses."""
+
+
+class StackFault(GeneralProtection):
+    """#SS(0): what is #GP(0) elsewhere, a non-canonical address, in an access relative to the stack segment.
+
+    Only accesses made with ``stack=True`` raise it; who asks for the address alone may catch GeneralProtection.
+    """
 
 
 class PageFault(XenMMUError):

@@ -70,7 +70,7 @@ class State:
 
 @dataclass
 class Outcome:
-    """`fault`: None, "#PF", "#GP", "#UD", or "outside" when a table lies outside memory."""
+    """`fault`: None, "#PF", "#GP", "#SS", "#UD", or "outside" when a table lies outside memory."""
 
     fault: str | None = None
     code: int | None = None
@@ -107,8 +107,10 @@ def reserved(s: State, level: int, entry: int) -> bool:
     return bool(s.vendor == "amd" and bit(entry, 8) and (level >= 4 or (level == 3 and not large)))
 
 
-def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, implicit: bool = False) -> Outcome:
-    """The outcome of one access that lies in one page."""
+def walk(
+    mem: bytes | bytearray, s: State, va: int, access: str, user: bool, implicit: bool = False, stack: bool = False
+) -> Outcome:
+    """The outcome of one access that lies in one page; `stack`: its address is relative to the stack segment."""
     shadow = access == "shadow_read" or access == "shadow_write"
     write, fetch = access == "write" or access == "shadow_write", access == "execute"
     by_user = user and not implicit
@@ -118,7 +120,7 @@ def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, imp
         out.fault, out.code = "#UD", 0
         return out
     if not canonical(s, va):
-        out.fault, out.code = "#GP", 0
+        out.fault, out.code = ("#SS" if stack else "#GP"), 0
         return out
     # 4.7: what the code says of the access, whatever stops it.
     code = 2 * write + 4 * by_user + 16 * (fetch and bool(s.smep or s.nxe)) + 64 * shadow
@@ -192,9 +194,9 @@ def walk(mem: bytes | bytearray, s: State, va: int, access: str, user: bool, imp
     return out
 
 
-def access_page(mem: bytearray, s: State, va: int, access: str, user: bool) -> Outcome:
+def access_page(mem: bytearray, s: State, va: int, access: str, user: bool, stack: bool = False) -> Outcome:
     """The same, and 4.8: A in every entry used, D in the leaf of a write.  CHOICE: what a fault sets, in the state."""
-    out = walk(mem, s, va, access, user)
+    out = walk(mem, s, va, access, user, stack=stack)
     if out.fault is None:
         for at in out.used:
             mem[at] |= 0x20
@@ -207,7 +209,7 @@ def access_page(mem: bytearray, s: State, va: int, access: str, user: bool) -> O
 
 
 def access(
-    mem: bytearray, s: State, va: int, size: int, access: str, user: bool, value: int = 0
+    mem: bytearray, s: State, va: int, size: int, access: str, user: bool, value: int = 0, stack: bool = False
 ) -> tuple[str | None, int, int]:
     """A load, store or fetch of `size` bytes: (fault, CR2 or 0, error code), or (None, value loaded, 0).
 
@@ -218,11 +220,11 @@ def access(
         return "#UD", 0, 0
     parts = [(va + i) % (1 << 64) for i in range(size)]
     if not all(canonical(s, part) for part in parts):
-        return "#GP", 0, 0
+        return ("#SS" if stack else "#GP"), 0, 0
     first_of_page = [part for i, part in enumerate(parts) if i == 0 or part % 4096 == 0]
     where: dict[int, int] = {}
     for start in first_of_page:
-        out = access_page(mem, s, start, access, user)
+        out = access_page(mem, s, start, access, user, stack)
         if out.fault == "outside":
             return "outside", 0, 0
         if out.fault:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from xenmmu import BadArgument, BadState, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte, x86
+from xenmmu import BadArgument, BadState, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, StackFault, pte, x86
 from xenmmu._core import ffi, lib
 
 GOOD = pte.P | pte.RW | pte.US
@@ -316,6 +316,36 @@ def test_a_stack_access_that_is_not_canonical_is_ss() -> None:
     assert found.fault == lib.XM_FAULT_SS
     lib.xm_walk(cpu._c, 0, lib.XM_ACC_STACK, found)
     assert (found.fault, found.pa) == (0, 0x5000)
+
+
+def test_stack_accesses_from_python() -> None:
+    cpu = world()
+    top = 1 << 47
+    for user in (False, True):
+        for access in ("read", "write"):
+            w = cpu.walk(top, access, user, stack=True)
+            assert (w.fault, w.error_code, w.pa, w.steps) == ("#SS", 0, None, ())
+        with pytest.raises(StackFault, match="not canonical"):
+            cpu.load(top, 8, user, stack=True)
+        with pytest.raises(StackFault):
+            cpu.store(top, 5, 8, user, stack=True)
+        # An access over the boundary, on either side of the hole.
+        for va in (top - 1, (1 << 64) - top - 1, top - 7):
+            with pytest.raises(StackFault):
+                cpu.load(va, 8, user, stack=True)
+            with pytest.raises(GeneralProtection) as plain:
+                cpu.store(va, 0, 8, user)
+            assert not isinstance(plain.value, StackFault)
+        # A page fault is one, stack or not; so is success.
+        with pytest.raises(PageFault):
+            cpu.load(top - 8, 8, user, stack=True)
+        cpu.store(8, 7, 8, user, stack=True)
+        assert cpu.load(8, 8, user, stack=True) == 7
+    assert cpu.explain(top, "write", stack=True).splitlines()[0].startswith("stack write at 0x0000800000000000 by user")
+    assert cpu.explain(top, stack=True).endswith("=> #SS(0): the address is not canonical")
+    for access in ("execute", "shadow_read", "shadow_write", "jump"):
+        with pytest.raises(BadArgument):
+            cpu.walk(0, access, stack=True)
 
 
 def test_outside_machine_memory_is_an_error_and_never_zeros() -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xenmmu import BadState, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, pte
+from xenmmu import BadState, Cpu, GeneralProtection, Machine, OutOfRange, PageFault, StackFault, pte
 
 
 def _load_spec() -> Any:
@@ -169,19 +169,27 @@ def check_access(world: World, access: str, size: int, user: bool, value: int) -
     value &= (1 << (8 * size)) - 1
     cpu = cpu_of(state, mem)
     before = bytes(mem)
-    want = spec.access(mem, state, va, size, access, user, value)
+    stack = access in ("read", "write") and bool(value & 1)
+    want = spec.access(mem, state, va, size, access, user, value, stack)
     got: tuple[str | None, int, int]
     with cpu.machine.trial():
         try:
-            if access in ("write", "shadow_write"):
-                (cpu.store if access == "write" else cpu.shadow_store)(va, value, size, user)
+            if access == "write":
+                cpu.store(va, value, size, user, stack)
+                got = (None, 0, 0)
+            elif access == "shadow_write":
+                cpu.shadow_store(va, value, size, user)
                 got = (None, 0, 0)
             elif access == "execute":
                 got = (None, cpu.fetch(va, user), 0)
+            elif access == "read":
+                got = (None, cpu.load(va, size, user, stack), 0)
             else:
-                got = (None, (cpu.load if access == "read" else cpu.shadow_load)(va, size, user), 0)
+                got = (None, cpu.shadow_load(va, size, user), 0)
         except PageFault as e:
             got = ("#PF", e.va, e.error_code)
+        except StackFault:
+            got = ("#SS", 0, 0)
         except GeneralProtection:
             got = ("#GP", 0, 0)
         except BadState:
@@ -216,7 +224,9 @@ def test_in_bulk(seed: int) -> None:
         seen[fault] += 1
         allowed[access] += fault is None
         check_walk(world[0], memory(world[1]), world[2], access, user, rng.random() < 0.2)
-    assert seen[None] > 200 and seen["#PF"] > 300 and seen["#GP"] > 30 and seen["outside"] > 10, seen
+    assert seen[None] > 200 and seen["#PF"] > 300 and seen["#GP"] > 30 and seen["#SS"] > 20 and seen["outside"] > 10, (
+        seen
+    )
     assert seen["#UD"] > 50 and all(allowed[access] > 0 for access in ACCESSES), allowed
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from xenmmu import pte
 from xenmmu._core import ffi, lib
-from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfFrames, OutOfRange, PageFault, fail
+from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfFrames, OutOfRange, PageFault, StackFault, fail
 from xenmmu.machine import Machine
 from xenmmu.x86.mapping import Mapping, Range, leaves, merged
 from xenmmu.x86.names import (
@@ -40,6 +40,8 @@ from xenmmu.x86.walk import Walk, verdict, walk_result
 _PF: int = lib.XM_FAULT_PF
 _BUS: int = lib.XM_FAULT_BUS
 _UD: int = lib.XM_FAULT_UD
+_SS: int = lib.XM_FAULT_SS
+_STACK: int = lib.XM_ACC_STACK
 _READ_USER = BY_USER["read"]
 _READ_SUPERVISOR = BY_SUPERVISOR["read"]
 _WRITE_USER = BY_USER["write"]
@@ -257,18 +259,25 @@ class Cpu:
 
     # ---- walks -----------------------------------------------------------------------------------------------------
 
-    def walk(self, va: int, access: str = "read", user: bool = True, implicit: bool = False) -> Walk:
+    def walk(
+        self, va: int, access: str = "read", user: bool = True, implicit: bool = False, stack: bool = False
+    ) -> Walk:
         """Walk the tables for an access to `va` and judge it; changes nothing.
 
         `access` is "read", "write", "execute", or "shadow_read" or "shadow_write" (of a shadow stack, with CR4.CET);
         `user` means CPL 3, and WRUSS at any; `implicit` an implicit supervisor access (to a descriptor table or TSS), a
-        supervisor access whatever `user` says.  Raises BadArgument for another address or access, OutOfRange when an
-        entry lies outside machine memory; the fault of the access is a result.
+        supervisor access whatever `user` says; `stack` a read or write relative to the stack segment (PUSH, CALL, or
+        by way of RBP or RSP), for which a non-canonical address is #SS.  Raises BadArgument for another address or
+        access, OutOfRange when an entry lies outside machine memory; the fault of the access is a result.
         """
         try:
             acc = (IMPLICIT if implicit else BY_USER if user else BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
             raise bad_access(access) from None
+        if stack:
+            if access not in ("read", "write"):
+                raise BadArgument(f"access {access!r} is not relative to the stack segment")
+            acc |= _STACK
         found = self._walk
         try:
             kind = _xm_walk(self._c, va, acc, found)
@@ -278,15 +287,18 @@ class Cpu:
             self._outside(va)
         return walk_result(va, found, self._raw[:])
 
-    def explain(self, va: int, access: str = "read", user: bool = True, implicit: bool = False) -> str:
+    def explain(
+        self, va: int, access: str = "read", user: bool = True, implicit: bool = False, stack: bool = False
+    ) -> str:
         """Say in words, level by level, why the access is allowed or faults; also where a walk leaves the machine."""
         try:
-            w: Walk | None = self.walk(va, access, user, implicit)
+            w: Walk | None = self.walk(va, access, user, implicit, stack)
         except OutOfRange:
             w = None
         found = self._walk
         who = "implicit supervisor" if implicit else "user" if user else "supervisor"
-        lines = [f"{access} at {va:#018x} by {who}, {found.top_level}-level tables from CR3 {self.cr3:#x}"]
+        what = f"stack {access}" if stack else access
+        lines = [f"{what} at {va:#018x} by {who}, {found.top_level}-level tables from CR3 {self.cr3:#x}"]
         for i in range(found.nsteps):
             level, step = found.top_level - i, found.steps[i]
             index = (step.entry_pa >> 3) & 511
@@ -368,33 +380,38 @@ class Cpu:
 
     # ---- accesses --------------------------------------------------------------------------------------------------
 
-    def load(self, va: int, size: int = 8, user: bool = True) -> int:
+    def load(self, va: int, size: int = 8, user: bool = True, stack: bool = False) -> int:
         """Load 1, 2, 4 or 8 bytes, little-endian; sets A.
 
-        Raises PageFault (`va` is then the first byte of the page that faulted), GeneralProtection for an address that
-        is not canonical, OutOfRange for memory the machine does not have, BadArgument for another size.
+        Raises PageFault (`va` is then the first byte of the page that faulted), GeneralProtection when a byte of it has
+        an address that is not canonical (StackFault with `stack`, as in `walk`), OutOfRange for memory the machine does
+        not have, BadArgument for another size.
         """
         found, value = self._walk, self._value
+        acc = _READ_USER if user else _READ_SUPERVISOR
+        if stack:
+            acc |= _STACK
         try:
-            status = _xm_cpu_load(self._c, va, size, _READ_USER if user else _READ_SUPERVISOR, value, self._cr2, found)
+            status = _xm_cpu_load(self._c, va, size, acc, value, self._cr2, found)
         except (OverflowError, TypeError):
             raise BadArgument(f"load({va!r}, {size!r}): not an address and a size") from None
         if status or found.fault:
             self._refuse(status, f"load({va:#x}, {size})")
         return value[0]  # type: ignore[no-any-return]
 
-    def store(self, va: int, value: int, size: int = 8, user: bool = True) -> None:
+    def store(self, va: int, value: int, size: int = 8, user: bool = True, stack: bool = False) -> None:
         """Store the 1, 2, 4 or 8 bytes of `value`, little-endian; sets A, and D in the leaf.
 
         Raises as `load` does, and BadArgument for a value that does not fit; nothing is stored then.
         """
         found = self._walk
+        acc = _WRITE_USER if user else _WRITE_SUPERVISOR
+        if stack:
+            acc |= _STACK
         try:
             if not 0 <= value <= _LARGEST[size]:
                 raise BadArgument(f"{value:#x} does not fit in {size} bytes")
-            status = _xm_cpu_store(
-                self._c, va, size, _WRITE_USER if user else _WRITE_SUPERVISOR, value, self._cr2, found
-            )
+            status = _xm_cpu_store(self._c, va, size, acc, value, self._cr2, found)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"store({va!r}, {value!r}, {size!r}): not an address, a value and a size") from None
         if status or found.fault:
@@ -453,7 +470,7 @@ class Cpu:
             self._outside(at)
         if found.fault == _UD:
             raise BadState(f"{what}: {STOPS[found.stop]}")
-        raise GeneralProtection(f"{what}: {STOPS[found.stop]}")
+        raise (StackFault if found.fault == _SS else GeneralProtection)(f"{what}: {STOPS[found.stop]}")
 
     def invlpg(self, va: int) -> None:
         """INVLPG: drop the cached translations of `va`, global or not, as SDM 4.10.4.1 says; nothing without a TLB.

@@ -31,8 +31,8 @@ class Step(NamedTuple):
 class Walk:
     """What a walk found, as it was then.
 
-    `pa` is None when the access faults, `error_code` is None when it is allowed.  `fault` is None, "#PF", "#GP" (the
-    address is not canonical) or "#UD"; the error code of those two is 0.
+    `pa` is None when the access faults, `error_code` is None when it is allowed.  `fault` is None, "#PF", "#GP" or
+    "#SS" (the address is not canonical) or "#UD"; the error code of those three is 0.
     """
 
     __slots__ = ("_raw", "error_code", "pa", "va")
@@ -49,7 +49,7 @@ class Walk:
 
     @property
     def fault(self) -> str | None:
-        """None, "#PF", "#GP", or "#UD" for a shadow-stack access without CR4.CET."""
+        """None, "#PF", "#GP" (for a stack access "#SS"), or "#UD" for a shadow-stack access without CR4.CET."""
         return FAULTS[self._raw[_AT_FAULT]]
 
     @property

@@ -28,6 +28,7 @@ class BochsCpu:
 
     name = "Bochs 3.0 (bochscpu-python 0.4.0)"
     a_above_fault = False
+    has_ss = True
 
     def __init__(self, cases: Any) -> None:
         self.cases = cases
@@ -89,9 +90,10 @@ class BochsCpu:
             ctypes.memmove(self.base + at, data, len(data))
         state = self.states[case.user]
         state.cr0, state.cr3, state.cr4, state.efer = case.cr0, case.root, case.cr4, case.efer
-        state.rip, state.rbx, state.rflags = c.code_va(case), case.va, 2 | case.ac << 18
+        state.rip, state.rflags = c.code_va(case), 2 | case.ac << 18
+        state.rbx = state.rbp = case.va
         state.rax = c.STORED if case.access == "write" else 0
-        state.rsp = 0
+        state.rsp = c.stack_pointer(case)
         self.seen, self.executed = [], 0
         # The access, and the instruction after it; a fetch is shown by the INT3 that it meets.
         self.last = 2 if case.access == "execute" else 1

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from xenmmu import Cpu, GeneralProtection, Machine, OutOfRange, PageFault
+from xenmmu import Cpu, GeneralProtection, Machine, OutOfRange, PageFault, StackFault
 
 RAM = 4 << 20
 TABLES = range(0x10, 0x15)  # level 5 first
@@ -39,7 +39,8 @@ class Features:
 
 @dataclass
 class Case:
-    """One access: `entries` by physical address."""
+    """One access: `entries` by physical address, `stack` how it is relative to the stack segment, if it is: "rbp", or
+    "push" for a PUSH or POP."""
 
     levels: int
     cr0: int
@@ -54,6 +55,7 @@ class Case:
     user: bool
     entries: dict[int, int]
     maxphyaddr: int = 40
+    stack: str = ""
 
     @property
     def root(self) -> int:
@@ -62,8 +64,9 @@ class Case:
     def __str__(self) -> str:
         tables = ", ".join(f"{at:#x}: {e:#x}" for at, e in self.entries.items())
         who = "user" if self.user else "supervisor"
+        how = f" ({self.stack})" if self.stack else ""
         return (
-            f"{who} {self.access} of {self.size} at {self.va:#x} cr0={self.cr0:#x} cr3={self.root:#x} "
+            f"{who} {self.access}{how} of {self.size} at {self.va:#x} cr0={self.cr0:#x} cr3={self.root:#x} "
             f"cr4={self.cr4:#x} efer={self.efer:#x} pkru={self.pkru:#x} pkrs={self.pkrs:#x} ac={self.ac:d} "
             f"maxphyaddr={self.maxphyaddr} {{{tables}}}"
         )
@@ -71,8 +74,8 @@ class Case:
 
 @dataclass
 class Result:
-    """`vector` is None for an access that succeeds, 13, 14, or "bus" for one to memory that is not there (`cr2` is then
-    the physical address).  `tables` are the bytes of TABLES afterwards, `value` what was loaded or is stored now."""
+    """`vector` is None for an access that succeeds, 12, 13, 14, or "bus" for one to memory that is not there (`cr2` is
+    then the physical address).  `tables` are the bytes of TABLES afterwards, `value` what was loaded or is stored."""
 
     vector: int | str | None
     code: int = 0
@@ -152,6 +155,8 @@ def random_case(r: random.Random, features: Features) -> Case:
         entries={},
         maxphyaddr=features.maxphyaddr,
     )
+    if access != "execute" and r.random() < 0.3:
+        case.stack = r.choice(("rbp", "push")) if case.size in (2, 8) else "rbp"
     straddles = (case.va & 0xFFF) + case.size > 4096
     for va in {case.va, case.va + 8} if straddles else (case.va,):
         add_path(r, case, va & ((1 << 64) - 1))
@@ -181,17 +186,17 @@ def stub_entries(levels: int) -> dict[int, int]:
     return entries
 
 
-# Instructions of the stub: each at a multiple of 16, RBX the address, RAX the value.
-CODE: dict[tuple[str, int], bytes] = {
-    ("read", 8): b"\x48\x8b\x03",
-    ("read", 4): b"\x8b\x03",
-    ("read", 2): b"\x66\x8b\x03",
-    ("read", 1): b"\x8a\x03",
-    ("write", 8): b"\x48\x89\x03",
-    ("write", 4): b"\x89\x03",
-    ("write", 2): b"\x66\x89\x03",
-    ("write", 1): b"\x88\x03",
-    ("execute", 1): b"\xff\xe3",
+# Instructions of the stub: each at a multiple of 16, RBX and RBP the address, RAX the value.
+MOVES = {("read", 8): b"\x48\x8b", ("read", 4): b"\x8b", ("read", 2): b"\x66\x8b", ("read", 1): b"\x8a"}
+MOVES |= {("write", 8): b"\x48\x89", ("write", 4): b"\x89", ("write", 2): b"\x66\x89", ("write", 1): b"\x88"}
+CODE: dict[tuple[str, int, str], bytes] = {
+    **{(*key, ""): code + b"\x03" for key, code in MOVES.items()},
+    **{(*key, "rbp"): code + b"\x45\x00" for key, code in MOVES.items()},
+    ("read", 8, "push"): b"\x58",
+    ("read", 2, "push"): b"\x66\x58",
+    ("write", 8, "push"): b"\x50",
+    ("write", 2, "push"): b"\x66\x50",
+    ("execute", 1, ""): b"\xff\xe3",
 }
 OFFSET = {key: 16 * i for i, key in enumerate(CODE)}
 STUB_CODE = b"".join((code + b"\xeb\xfe").ljust(16, b"\xf4") for code in CODE.values())
@@ -200,7 +205,12 @@ STORED = 0x8877665544332211
 
 
 def code_va(case: Case) -> int:
-    return STUB_VA + (4096 if case.user else 0) + OFFSET[case.access, case.size]
+    return STUB_VA + (4096 if case.user else 0) + OFFSET[case.access, case.size, case.stack]
+
+
+def stack_pointer(case: Case) -> int:
+    """What RSP is to be: PUSH writes below it."""
+    return (case.va + case.size * (case.access == "write")) % (1 << 64) if case.stack == "push" else 0
 
 
 def initial_memory() -> bytearray:
@@ -271,7 +281,10 @@ class Reference:
     def places(self, cpu: Cpu, case: Case) -> tuple[list[int], list[int]]:
         """The physical address of each byte, if the access succeeds; the entries read for the first that faults."""
         try:
-            walks = [cpu.walk((case.va + i) % (1 << 64), case.access, case.user) for i in range(case.size)]
+            walks = [
+                cpu.walk((case.va + i) % (1 << 64), case.access, case.user, stack=case.stack != "")
+                for i in range(case.size)
+            ]
         except OutOfRange:
             raise Skip from None
         used = [step.entry_pa for step in next((w for w in walks if w.pa is None), walks[0]).steps]
@@ -288,15 +301,18 @@ class Reference:
 
     def access(self, cpu: Cpu, case: Case) -> Result:
         try:
+            stack = case.stack != ""
             if case.access == "write":
-                cpu.store(case.va, STORED & ((1 << (8 * case.size)) - 1), case.size, case.user)
+                cpu.store(case.va, STORED & ((1 << (8 * case.size)) - 1), case.size, case.user, stack)
                 return Result(None)
             if case.access == "execute":
                 cpu.fetch(case.va, case.user)
                 return Result(None, value=INT3)
-            return Result(None, value=cpu.load(case.va, case.size, case.user))
+            return Result(None, value=cpu.load(case.va, case.size, case.user, stack))
         except PageFault as e:
             return Result(14, e.error_code, e.va)
+        except StackFault:
+            return Result(12)
         except GeneralProtection:
             return Result(13)
         except OutOfRange:

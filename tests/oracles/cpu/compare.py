@@ -96,6 +96,8 @@ def explain(model: Any, case: Any, mine: Any, theirs: Any) -> str | None:
             return "A in the entries above a fault"
         if theirs.tables == with_a(mine.tables, mine.used) and marked_early(case, mine):
             return "A in a PDPTE that maps a page, at a fault"
+    if (mine.vector, theirs.vector, mine.tables) == (12, 13, theirs.tables) and not model.has_ss:
+        return "#GP for #SS"
     return None
 
 

@@ -23,6 +23,7 @@ class UnicornCpu:
 
     name = "unicorn " + unicorn.__version__
     a_above_fault = True
+    has_ss = False
 
     def __init__(self, cases: Any) -> None:
         self.cases = cases
@@ -150,7 +151,9 @@ class UnicornCpu:
         for at, data in before.items():
             uc.mem_write(at, data)
         self.control(case.cr4, case.root, case.efer, case.cr0)
-        uc.reg_write(x86.UC_X86_REG_RBX, case.va)
+        for register in (x86.UC_X86_REG_RBX, x86.UC_X86_REG_RBP):
+            uc.reg_write(register, case.va)
+        uc.reg_write(x86.UC_X86_REG_RSP, c.stack_pointer(case))
         uc.reg_write(x86.UC_X86_REG_RAX, c.STORED if case.access == "write" else 0)
         uc.reg_write(x86.UC_X86_REG_EFLAGS, 2 | (case.ac << 18))
         self.fault = self.unmapped = None
