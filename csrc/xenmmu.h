@@ -139,6 +139,7 @@ enum xm_fault {
 	XM_FAULT_SS = 3,  /* #SS(0): the same, SS-relative */
 	XM_FAULT_BUS = 4, /* an entry or the data lies outside machine memory: an error of the experiment, not a trap */
 	XM_FAULT_UD = 5,  /* #UD: the instruction needs CR4.CET */
+	XM_FAULT_NP = 6,  /* #NP(selector): the segment is not present */
 };
 
 /* The rule that stopped a walk; sentences by xm_stop_text. */
@@ -254,6 +255,9 @@ int xm_cpu_load(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access,
 		struct xm_walk *ret);
 int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t value, uint64_t *cr2_ret,
 		 struct xm_walk *ret);
+/* Compare and exchange: a write for the checks, A and D, whatever the comparison says. */
+int xm_cpu_cmpxchg(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t expected, uint64_t value,
+		   uint64_t *old_ret, uint64_t *cr2_ret, struct xm_walk *ret);
 
 /* Translate n addresses with no effect on the tables: pas[i] and error_codes[i] as xm_walk gives them, -1 where the
  * access is allowed, pas[i] 0 where it would fault.  An address that is not canonical has 0, the code of #GP(0).
@@ -497,6 +501,12 @@ enum xm_reason {
 	XM_R_CACHE_NOT_PERMITTED,
 	XM_R_CACHE_GLOBAL_NOT_PERMITTED,
 	XM_R_LDT,
+	/* set_gdt, update_descriptor */
+	XM_R_GDT_ENTRIES,
+	XM_R_GDT_NOT_OWNED,
+	XM_R_DESCRIPTOR_UNALIGNED,
+	XM_R_DESCRIPTOR_NOT_OWNED,
+	XM_R_DESCRIPTOR_BUSY,
 	XM_R_ASSIST,
 	/* not Xen's: what the frame holds is not in the image that the hypervisor was taken from */
 	XM_R_NOT_CAPTURED,
@@ -684,6 +694,17 @@ int xm_update_va_mapping_otherdomain(struct xm_domain *d, uint64_t va, uint64_t 
 				     struct xm_result *ret);
 int xm_mmuext_op(struct xm_domain *d, const struct xm_mmuext_op *ops, uint32_t count, uint32_t foreigndom,
 		 struct xm_result *ret);
+
+#define XM_GDT_PAGES 14
+#define XM_LDT_PAGES 16
+
+/* frames: one for each 512 entries or part of it.  0 entries: no GDT. */
+int xm_set_gdt(struct xm_domain *d, const uint64_t *frames, uint32_t entries, struct xm_result *ret);
+int xm_update_descriptor(struct xm_domain *d, uint64_t pa, uint64_t desc, struct xm_result *ret);
+/* Frames that the processor finds descriptors in, 0: none; an LDT page has one from its first use on. */
+uint64_t xm_domain_gdt_frame(const struct xm_domain *d, uint32_t page);
+uint64_t xm_domain_ldt_frame(const struct xm_domain *d, uint32_t page);
+
 int xm_vm_assist(struct xm_domain *d, uint32_t cmd, uint32_t type, struct xm_result *ret);
 
 /* toggle_guest_mode.  To user mode: the iret hypercall (XM_E_STATE without a user root: real Xen crashes the domain).
@@ -695,6 +716,11 @@ int xm_enter_kernel(struct xm_domain *d);
 int xm_guest_load(struct xm_domain *d, uint64_t va, unsigned size, uint64_t *value_ret, struct xm_guest_fault *fault);
 int xm_guest_store(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value, struct xm_guest_fault *fault);
 int xm_guest_fetch(struct xm_domain *d, uint64_t va, struct xm_guest_fault *fault);
+/* Compare and exchange; what was there in *old_ret. */
+int xm_guest_cmpxchg(struct xm_domain *d, uint64_t va, unsigned size, uint64_t expected, uint64_t value,
+		     uint64_t *old_ret, struct xm_guest_fault *fault);
+/* Load FS with a selector: the descriptor is read from GDT or LDT, checked, and marked as accessed. */
+int xm_guest_load_selector(struct xm_domain *d, uint32_t selector, struct xm_guest_fault *fault);
 /* The walk of that access, nothing changed; root of the current mode. */
 int xm_guest_walk(const struct xm_domain *d, uint64_t va, uint32_t access, struct xm_walk *ret);
 

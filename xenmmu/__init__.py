@@ -9,6 +9,7 @@ from xenmmu.errors import (
     OutOfFrames,
     OutOfRange,
     PageFault,
+    SegmentNotPresent,
     StackFault,
     XenMMUError,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "OutOfFrames",
     "OutOfRange",
     "PageFault",
+    "SegmentNotPresent",
     "StackFault",
     "XenMMUError",
     "pte",

@@ -36,7 +36,10 @@ class GuestPanic(XenMMUError):
 
 
 class GeneralProtection(XenMMUError):
-    """#GP(0): a non-canonical address, or a register value that the processor refuses."""
+    """#GP: a non-canonical address, or a register value or selector that the processor refuses."""
+
+    #: What the handler sees: 0 but for a selector, which it names.
+    error_code = 0
 
 
 class StackFault(GeneralProtection):
@@ -44,6 +47,17 @@ class StackFault(GeneralProtection):
 
     Only accesses made with ``stack=True`` raise it; who asks for the address alone may catch GeneralProtection.
     """
+
+
+class SegmentNotPresent(XenMMUError):
+    """#NP: the selector's descriptor says that its segment is not present; ``error_code`` names the selector."""
+
+    def __init__(self, error_code: int) -> None:
+        super().__init__(error_code)
+        self.error_code = error_code
+
+    def __str__(self) -> str:
+        return f"#NP, error code {self.error_code:#x}"
 
 
 class PageFault(XenMMUError):

@@ -176,20 +176,32 @@ static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t ac
 	return XM_OK;
 }
 
+static uint64_t span_value(const struct xm_cpu *cpu, const struct span *s)
+{
+	uint64_t value = 0;
+
+	memcpy(&value, cpu->machine->base + s->pa[0], s->n[0]);
+	if (s->n[1])
+		memcpy((uint8_t *)&value + s->n[0], cpu->machine->base + s->pa[1], s->n[1]);
+	return value;
+}
+
+static void span_put(struct xm_cpu *cpu, const struct span *s, uint64_t value)
+{
+	xm_write(cpu->machine, s->pa[0], &value, s->n[0]);
+	if (s->n[1])
+		xm_write(cpu->machine, s->pa[1], (uint8_t *)&value + s->n[0], s->n[1]);
+}
+
 int xm_cpu_load(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t *value_ret, uint64_t *cr2_ret,
 		struct xm_walk *ret)
 {
 	struct span s;
-	uint64_t value = 0;
 	int status = find_span(cpu, va, size, access, &s, cr2_ret, ret);
 
-	if (status || ret->fault)
-		return status;
-	memcpy(&value, cpu->machine->base + s.pa[0], s.n[0]);
-	if (s.n[1])
-		memcpy((uint8_t *)&value + s.n[0], cpu->machine->base + s.pa[1], s.n[1]);
-	*value_ret = value;
-	return XM_OK;
+	if (!status && !ret->fault)
+		*value_ret = span_value(cpu, &s);
+	return status;
 }
 
 int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t value, uint64_t *cr2_ret,
@@ -198,10 +210,21 @@ int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access
 	struct span s;
 	int status = find_span(cpu, va, size, access | XM_ACC_WRITE, &s, cr2_ret, ret);
 
+	if (!status && !ret->fault)
+		span_put(cpu, &s, value);
+	return status;
+}
+
+int xm_cpu_cmpxchg(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t expected, uint64_t value,
+		   uint64_t *old_ret, uint64_t *cr2_ret, struct xm_walk *ret)
+{
+	struct span s;
+	int status = find_span(cpu, va, size, access | XM_ACC_WRITE, &s, cr2_ret, ret);
+
 	if (status || ret->fault)
 		return status;
-	xm_write(cpu->machine, s.pa[0], &value, s.n[0]);
-	if (s.n[1])
-		xm_write(cpu->machine, s.pa[1], (uint8_t *)&value + s.n[0], s.n[1]);
+	*old_ret = span_value(cpu, &s);
+	if (!((*old_ret ^ expected) << (64 - 8 * size)))
+		span_put(cpu, &s, value);
 	return XM_OK;
 }

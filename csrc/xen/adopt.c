@@ -304,7 +304,10 @@ static int make_domain(struct adoption *a, uint64_t loaded)
 	find_m2p(a, d);
 	memset(d->p2m, 0xff, x->max_page * sizeof(*d->p2m));
 	d->nframes = highest_pfn(x, d->p2m);
-	return find_held(a);
+	status = find_held(a);
+	if (!status)
+		xm_adopt_descriptor_tables(d, &a->cpu);
+	return status;
 }
 
 struct xm_xen *xm_xen_adopt(struct xm_machine *m, const struct xm_xen_options *options, uint64_t cr3, int *status_ret,

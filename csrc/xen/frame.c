@@ -101,6 +101,12 @@ static int validate(struct xm_xen *x, uint64_t mfn, unsigned type)
 			XM_PUT(x->machine, f->type_info, keeps_type ? (uint64_t)type << XM_PGT_TYPE_SHIFT : 0);
 			return reason;
 		}
+	} else if (type == XM_PGT_SEG_DESC) {
+		reason = xm_promote_descriptors(x, mfn);
+		if (reason) {
+			XM_PUT(x->machine, f->type_info, 0);
+			return reason;
+		}
 	}
 	XM_PUT(x->machine, f->type_info, f->type_info | XM_PGT_VALIDATED);
 	return XM_R_NONE;

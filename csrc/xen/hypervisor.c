@@ -168,9 +168,14 @@ void xm_xen_free(struct xm_xen *x)
 
 size_t xm_xen_held(const struct xm_xen *x, struct xm_held *ret, size_t max)
 {
+	size_t n = x->nheld;
+
 	for (size_t i = 0; i < x->nheld && i < max; i++)
 		ret[i] = x->held[i];
-	return x->nheld;
+	for (unsigned id = 0; id < XM_MAX_DOMAINS; id++)
+		if (x->domain[id])
+			n = xm_held_descriptors(x->domain[id], ret, max, n);
+	return n;
 }
 
 struct xm_machine *xm_xen_machine(const struct xm_xen *x)

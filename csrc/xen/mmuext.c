@@ -98,6 +98,7 @@ static int new_baseptr(struct xm_domain *d, uint64_t mfn)
 	reason = get_root(d, mfn);
 	if (reason)
 		return reason;
+	xm_destroy_ldt(d); /* its pages were found by the old root */
 	if (!m2p_strict(d) && !xm_words(x->machine, mfn)[XM_L4_FIRST_XEN_SLOT])
 		xm_fill_m2p_slot(x, mfn);
 	XM_PUT(x->machine, d->vcpu.kernel_root, mfn);
@@ -209,16 +210,6 @@ static int flush_op(struct xm_domain *d, const struct xm_mmuext_op *op)
 	}
 }
 
-/* Descriptors are checked when they are first used, which this model does not do. */
-static int set_ldt(struct xm_domain *d, uint64_t va, uint64_t ents)
-{
-	if (ents > 8192 || (ents && (va % XM_PAGE_SIZE || !xm_addr_ok(va))))
-		return xm_refuse(d->xen, XM_R_LDT, 0, 0, 0);
-	XM_PUT(d->xen->machine, d->vcpu.ldt_base, ents ? va : 0);
-	XM_PUT(d->xen->machine, d->vcpu.ldt_ents, ents);
-	return XM_R_NONE;
-}
-
 /* Commands that act on the caller alone. */
 static int own_op(struct xm_domain *d, const struct xm_mmuext_op *op, unsigned owner)
 {
@@ -230,7 +221,7 @@ static int own_op(struct xm_domain *d, const struct xm_mmuext_op *op, unsigned o
 	case XM_MMUEXT_NEW_USER_BASEPTR:
 		return new_user_baseptr(d, op->arg1);
 	case XM_MMUEXT_SET_LDT:
-		return set_ldt(d, op->arg1, op->arg2);
+		return xm_set_ldt(d, op->arg1, op->arg2);
 	default:
 		return flush_op(d, op);
 	}

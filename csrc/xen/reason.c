@@ -71,6 +71,11 @@ static const struct {
 	[XM_R_CACHE_NOT_PERMITTED] = {EACCES, "a domain without devices may not flush caches"},
 	[XM_R_CACHE_GLOBAL_NOT_PERMITTED] = {EINVAL, "a domain without devices may not flush all caches"},
 	[XM_R_LDT] = {EINVAL, "an LDT of more than 8192 entries, unaligned, or at an address that is not the guest's"},
+	[XM_R_GDT_ENTRIES] = {EINVAL, "a GDT of more entries than are the guest's"},
+	[XM_R_GDT_NOT_OWNED] = {EINVAL, "a frame of the GDT is not the caller's"},
+	[XM_R_DESCRIPTOR_UNALIGNED] = {EINVAL, "the address of a descriptor is not a multiple of 8"},
+	[XM_R_DESCRIPTOR_NOT_OWNED] = {EINVAL, "the frame of a descriptor is not the caller's"},
+	[XM_R_DESCRIPTOR_BUSY] = {EINVAL, "the frame of a descriptor is in use as something else"},
 	[XM_R_ASSIST] = {EINVAL, "no such assist"},
 	[XM_R_NOT_CAPTURED] = {EIO, "the image does not hold this frame: what is in it is not known"},
 };

@@ -158,27 +158,66 @@ int xm_is_own_l1(const struct xm_domain *d, uint64_t mfn)
 	return f->owner == d->domid && xm_type(f) == XM_PGT_L1 && xm_type_count(f) && (f->type_info & XM_PGT_VALIDATED);
 }
 
+enum target { NOT_XENS, READ_ONLY_MMIO, PAGE_TABLE };
+
+/* What a write fault at va was about: nothing of Xen's concern, or an L1 table that is mapped read-only by the entry at
+ * *l1e_pa_ret, or device memory that Xen keeps to itself. */
+static enum target find_target(struct xm_domain *d, uint64_t va, uint64_t *l1e_pa_ret)
+{
+	struct xm_xen *x = d->xen;
+	uint64_t l1e_pa = xm_find_entry(d, xm_entry_mfn(d->vcpu.cpu.cr3), va, 1), l1e;
+
+	*l1e_pa_ret = l1e_pa;
+	if (l1e_pa == ~0ULL)
+		return NOT_XENS;
+	l1e = xm_peek(x->machine, l1e_pa);
+	if ((l1e & (XM_PTE_P | XM_PTE_RW)) != XM_PTE_P)
+		return NOT_XENS;
+	if (d->privileged && xm_mmio_read_only(xm_entry_mfn(l1e)))
+		return READ_ONLY_MMIO;
+	return xm_is_own_l1(d, xm_entry_mfn(l1e)) ? PAGE_TABLE : NOT_XENS;
+}
+
+static int update(struct xm_domain *d, uint64_t l1e, uint64_t va, unsigned size, uint64_t value)
+{
+	uint64_t pa = (xm_entry_mfn(l1e) << XM_PAGE_SHIFT) + (va & (XM_PAGE_SIZE - 1));
+
+	return !xm_ptwr_update(d, pa & ~7ULL, merge(xm_peek(d->xen->machine, pa & ~7ULL), pa, size, value));
+}
+
 /* 1 when Xen has done the store. */
 static int ptwr(struct xm_domain *d, uint64_t va, unsigned size, uint64_t value)
 {
-	struct xm_xen *x = d->xen;
-	uint64_t l1e_pa = xm_find_entry(d, xm_entry_mfn(d->vcpu.cpu.cr3), va, 1), l1e, mfn, pa;
+	struct xm_machine *m = d->xen->machine;
+	uint64_t l1e_pa, l1e;
+	enum target target;
 
-	if (l1e_pa == ~0ULL || va % size)
+	if (va % size)
 		return 0;
-	l1e = xm_peek(x->machine, l1e_pa);
-	mfn = xm_entry_mfn(l1e);
-	if ((l1e & (XM_PTE_P | XM_PTE_RW)) != XM_PTE_P)
-		return 0;
-	if (d->privileged && xm_mmio_read_only(mfn))
-		return 1; /* swallowed */
-	if (!xm_is_own_l1(d, mfn))
-		return 0;
+	target = find_target(d, va, &l1e_pa);
+	if (target != PAGE_TABLE)
+		return target == READ_ONLY_MMIO; /* swallowed */
+	l1e = xm_peek(m, l1e_pa);
 	/* Xen reads the rest of the word through the guest's own mapping, and the processor notes that access. */
 	if (size < 8 && !(l1e & XM_PTE_A))
-		xm_poke(x->machine, l1e_pa, l1e | XM_PTE_A);
-	pa = (mfn << XM_PAGE_SHIFT) + (va & (XM_PAGE_SIZE - 1));
-	return !xm_ptwr_update(d, pa & ~7ULL, merge(xm_peek(x->machine, pa & ~7ULL), pa, size, value));
+		xm_poke(m, l1e_pa, l1e | XM_PTE_A);
+	return update(d, l1e, va, size, value);
+}
+
+/* ptwr_emulated_cmpxchg.  Xen reads what is there through the guest's mapping, and where it is not what was expected
+ * that is all that happens, whatever the alignment.  1 when Xen has dealt with it; a fault of that read is in *w. */
+static int ptwr_cmpxchg(struct xm_domain *d, uint64_t va, unsigned size, uint64_t expected, uint64_t value,
+			uint64_t *old_ret, uint64_t *cr2, struct xm_walk *w)
+{
+	uint64_t l1e_pa;
+
+	if (find_target(d, *cr2, &l1e_pa) != PAGE_TABLE || !xm_addr_ok(va))
+		return 0;
+	if (xm_cpu_load(&d->vcpu.cpu, va, size, XM_ACC_READ, old_ret, cr2, w) || w->fault)
+		return 0;
+	if ((*old_ret ^ expected) << (64 - 8 * size))
+		return 1;
+	return va % size == 0 && update(d, xm_peek(d->xen->machine, l1e_pa), va, size, value);
 }
 
 /* ---- the guest's accesses ---------------------------------------------------------------------------------------- */
@@ -231,6 +270,36 @@ int xm_guest_store(struct xm_domain *d, uint64_t va, unsigned size, uint64_t val
 	if (w.fault == XM_FAULT_PF && ptwr_offered(d, cr2, w.error_code) && ptwr(d, va, size, value)) {
 		fault->emulated = 1;
 		return XM_OK;
+	}
+	deliver(d, &w, cr2, fault);
+	return XM_OK;
+}
+
+int xm_guest_cmpxchg(struct xm_domain *d, uint64_t va, unsigned size, uint64_t expected, uint64_t value,
+		     uint64_t *old_ret, struct xm_guest_fault *fault)
+{
+	struct xm_walk w, again = {0};
+	uint64_t cr2, read_cr2;
+	int status;
+
+	if (!d->alive)
+		return XM_E_STATE;
+	status = xm_cpu_cmpxchg(&d->vcpu.cpu, va, size, XM_ACC_USER, expected, value, old_ret, &cr2, &w);
+	if (status)
+		return status;
+	memset(fault, 0, sizeof(*fault));
+	if (!w.fault)
+		return XM_OK;
+	read_cr2 = cr2;
+	if (w.fault == XM_FAULT_PF && ptwr_offered(d, cr2, w.error_code)) {
+		if (ptwr_cmpxchg(d, va, size, expected, value, old_ret, &read_cr2, &again)) {
+			fault->emulated = 1;
+			return XM_OK;
+		}
+		if (again.fault) {
+			deliver(d, &again, read_cr2, fault);
+			return XM_OK;
+		}
 	}
 	deliver(d, &w, cr2, fault);
 	return XM_OK;

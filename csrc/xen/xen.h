@@ -15,6 +15,8 @@
 
 #define XM_MAX_HELD 64
 
+#define XM_DESCRIPTORS_IN_PAGE 512
+
 #define XM_DOM_IO_FRAMES 256 /* the first megabyte belongs to dom_io */
 
 struct xm_vcpu {
@@ -25,6 +27,8 @@ struct xm_vcpu {
 	uint64_t last_flush;  /* flush clock of its last whole-TLB flush */
 	uint64_t ldt_base;
 	uint64_t ldt_ents;
+	uint64_t gdt[XM_GDT_PAGES]; /* frames, 0: none */
+	uint64_t ldt[XM_LDT_PAGES]; /* frames of the pages used so far */
 };
 
 struct xm_domain {
@@ -140,6 +144,14 @@ void xm_put_page_from_lne(struct xm_xen *x, uint64_t table, unsigned level, uint
 int xm_promote(struct xm_xen *x, uint64_t mfn, unsigned type, unsigned *slot_ret);
 void xm_demote(struct xm_xen *x, uint64_t mfn, unsigned type);
 void xm_fill_m2p_slot(struct xm_xen *x, uint64_t l4);
+
+/* descriptor.c */
+int xm_promote_descriptors(struct xm_xen *x, uint64_t mfn);
+void xm_destroy_gdt(struct xm_domain *d);
+int xm_destroy_ldt(struct xm_domain *d);
+int xm_set_ldt(struct xm_domain *d, uint64_t va, uint64_t arg2);
+size_t xm_held_descriptors(const struct xm_domain *d, struct xm_held *ret, size_t max, size_t n);
+void xm_adopt_descriptor_tables(struct xm_domain *d, const struct xm_cpu *cpu);
 
 /* mmu_update.c */
 int xm_mod_l1_entry(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, uint64_t pa, uint64_t entry,

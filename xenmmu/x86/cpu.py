@@ -417,6 +417,23 @@ class Cpu:
         if status or found.fault:
             self._refuse(status, f"store({va:#x}, {value:#x}, {size})")
 
+    def cmpxchg(self, va: int, expected: int, value: int, size: int = 8, user: bool = True) -> int:
+        """Compare and exchange 1, 2, 4 or 8 bytes; returns what was there.  Sets A, and D in the leaf, in any case.
+
+        Raises as `store` does; the access is a write even where what is there is not `expected`.
+        """
+        found, old = self._walk, self._value
+        try:
+            if not (0 <= value <= _LARGEST[size] and 0 <= expected <= _LARGEST[size]):
+                raise BadArgument(f"{value:#x} or {expected:#x} does not fit in {size} bytes")
+            acc = _WRITE_USER if user else _WRITE_SUPERVISOR
+            status = lib.xm_cpu_cmpxchg(self._c, va, size, acc, expected, value, old, self._cr2, found)
+        except (OverflowError, TypeError, KeyError):
+            raise BadArgument(f"cmpxchg({va!r}, {expected!r}, {value!r}, {size!r}): not as it should be") from None
+        if status or found.fault:
+            self._refuse(status, f"cmpxchg({va:#x}, {expected:#x}, {value:#x}, {size})")
+        return old[0]  # type: ignore[no-any-return]
+
     def fetch(self, va: int, user: bool = True) -> int:
         """Fetch the byte of an instruction at `va`; sets A.  Raises as `load` does."""
         found, value = self._walk, self._value

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xenmmu._core import ffi, lib
-from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, fail
+from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, SegmentNotPresent, fail
 from xenmmu.x86.names import BY_USER, bad_access
 from xenmmu.x86.walk import Walk, walk_result
 from xenmmu.xen.names import (
@@ -204,6 +204,37 @@ class Domain:
             _bad("vm_assist()", error)
         return self._outcome(status, "vm_assist()")
 
+    def set_gdt(self, frames: Sequence[int], entries: int | None = None) -> Result:
+        """HYPERVISOR_set_gdt: the frames of the GDT, 512 descriptors each; with none the guest has no GDT.
+
+        `entries` is their number, by default that of full frames.  The frames become descriptor pages: each descriptor
+        is checked, and made one of ring 3.  Raises BadArgument for more entries than the frames have room for.
+        """
+        try:
+            status = lib.xm_set_gdt(self._c, *_set_gdt(frames, entries), self._result)
+        except (OverflowError, TypeError) as error:
+            _bad("set_gdt()", error)
+        return self._outcome(status, "set_gdt()")
+
+    def update_descriptor(self, pa: int, desc: int) -> Result:
+        """HYPERVISOR_update_descriptor: the descriptor at machine address `pa`, checked as those of a whole page are."""
+        try:
+            status = lib.xm_update_descriptor(self._c, pa, desc, self._result)
+        except (OverflowError, TypeError) as error:
+            _bad("update_descriptor()", error)
+        return self._outcome(status, "update_descriptor()")
+
+    @property
+    def gdt(self) -> tuple[int, ...]:
+        """The frames of the GDT, up to the last."""
+        frames = [lib.xm_domain_gdt_frame(self._alive(), i) for i in range(lib.XM_GDT_PAGES)]
+        return tuple(frames[: max((i + 1 for i, mfn in enumerate(frames) if mfn), default=0)])
+
+    @property
+    def ldt(self) -> tuple[int, ...]:
+        """The frames of the LDT's 16 pages, 0 for one that has not been used since the LDT or the root changed."""
+        return tuple(lib.xm_domain_ldt_frame(self._alive(), i) for i in range(lib.XM_LDT_PAGES))
+
     def multicall(self, calls: Sequence[Call]) -> list[Result]:
         """HYPERVISOR_multicall: several hypercalls in order; a refused one does not stop the others.
 
@@ -297,6 +328,48 @@ class Domain:
         if self._fault.fault:
             self._faulted(va)
 
+    def cmpxchg(self, va: int, expected: int, value: int, size: int = 8) -> int:
+        """Compare and exchange 1, 2, 4 or 8 bytes in the current mode; returns what was there.
+
+        Xen emulates it where it emulates a store, and checks the new entry only if `expected` was there.  Raises as
+        :meth:`store` does.
+        """
+        old = ffi.new("uint64_t *")
+        try:
+            if size in (1, 2, 4) and (value >> 8 * size or expected >> 8 * size):
+                raise BadArgument(f"cmpxchg(): {value!r} or {expected!r} does not fit {size} bytes")
+            status = lib.xm_guest_cmpxchg(self._c, va, size, expected, value, old, self._fault)
+        except (OverflowError, TypeError) as error:
+            _bad(f"cmpxchg({va!r}, {expected!r}, {value!r}, {size!r})", error)
+        if status:
+            fail(status, f"cmpxchg({va:#x}, {expected:#x}, {value:#x}, {size})")
+        if self._fault.fault:
+            self._faulted(va)
+        found: int = old[0]
+        return found
+
+    def load_selector(self, selector: int) -> None:
+        """Load FS with a selector, which reads and checks its descriptor in the GDT or LDT, and marks it as accessed.
+
+        The first use of a page of the LDT makes it a descriptor page.  Raises GeneralProtection and SegmentNotPresent
+        with the error code that names the selector, and PageFault for a page of the LDT that Xen cannot use.
+        """
+        fault = self._fault
+        try:
+            status = lib.xm_guest_load_selector(self._c, selector, fault)
+        except (OverflowError, TypeError) as error:
+            _bad(f"load_selector({selector!r})", error)
+        if status:
+            fail(status, f"load_selector({selector:#x})")
+        if fault.fault == lib.XM_FAULT_NP:
+            raise SegmentNotPresent(fault.error_code)
+        if fault.fault == lib.XM_FAULT_GP:
+            refused = GeneralProtection(f"load_selector({selector:#x}): no data segment of ring 3")
+            refused.error_code = fault.error_code
+            raise refused
+        if fault.fault:
+            self._faulted(fault.cr2)
+
     def fetch(self, va: int) -> None:
         """Fetch an instruction byte in the current mode; raises as :meth:`load` does."""
         try:
@@ -389,12 +462,27 @@ def _vm_assist(cmd: int, type: int) -> tuple[Any, ...]:
     return _uint(32, cmd), _uint(32, type)
 
 
+def _set_gdt(frames: Sequence[int], entries: int | None = None) -> tuple[Any, ...]:
+    listed = ffi.new("uint64_t[]", [_uint(64, mfn) for mfn in frames])
+    n = _uint(32, 512 * len(listed) if entries is None else entries)
+    # More than Xen allows is refused before the frames are looked at.
+    if n <= 512 * lib.XM_GDT_PAGES and n > 512 * len(listed):
+        raise BadArgument(f"set_gdt(): {n} entries in {len(listed)} frames")
+    return listed, n
+
+
+def _update_descriptor(pa: int, desc: int) -> tuple[Any, ...]:
+    return _uint(64, pa), _uint(64, desc)
+
+
 _PREPARE: dict[str, tuple[Any, Callable[..., tuple[Any, ...]]]] = {
     "mmu_update": (lib.xm_mmu_update, _mmu_update),
     "update_va_mapping": (lib.xm_update_va_mapping, _update_va_mapping),
     "update_va_mapping_otherdomain": (lib.xm_update_va_mapping_otherdomain, _update_va_mapping_otherdomain),
     "mmuext_op": (lib.xm_mmuext_op, _mmuext_op),
     "vm_assist": (lib.xm_vm_assist, _vm_assist),
+    "set_gdt": (lib.xm_set_gdt, _set_gdt),
+    "update_descriptor": (lib.xm_update_descriptor, _update_descriptor),
 }
 
 
