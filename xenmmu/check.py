@@ -233,7 +233,9 @@ def unnamed_references(hv: Hypervisor) -> list[Unnamed]:
         if mfn
     ]
     for mfn, kind, count in hv.held:
-        what = "descriptor page of set_gdt or of the LDT" if kind == PageType.SEG_DESC else "page registered by hypercall"
+        what = (
+            "descriptor page of set_gdt or of the LDT" if kind == PageType.SEG_DESC else "page registered by hypercall"
+        )
         found.append(Unnamed(mfn, what, count, count))
     for mfn in range(hv.machine.frames):
         frame = lib.xm_xen_frame_table(hv._c)[mfn]

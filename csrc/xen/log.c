@@ -8,7 +8,9 @@
  *	3	update_va_mapping: va, val, flags, rc, machine address of the L1 entry (all ones: none)
  *	4	word stored by write emulation: its machine address, new value, old value, bytes, 1 for cmpxchg
  *	5	a frame when its validation begins: mfn | level << 56, a bitmap of 8 words, the entries that are not zero
- *	6, 7	anything else
+ *	6	anything else
+ *	7	another hypercall: number, first three arguments, rc.  Done again: set_gdt where the image holds the list of
+ *		frames, update_descriptor
  *
  * Does not know: what the guest stored into frames that are not tables, which is why kind 5 says what a frame held when
  * Xen first looked at it.  Xen stops a long validation half way and has the guest ask again (-ERESTART); the emulator
@@ -18,6 +20,9 @@
 
 #define ERESTART 85
 #define NO_ENTRY (~0ULL)
+
+#define HYPERVISOR_SET_GDT 2
+#define HYPERVISOR_UPDATE_DESCRIPTOR 10
 
 static void differ(struct xm_log_report *ret, unsigned kind, uint64_t recorded, uint64_t found, unsigned reason)
 {
@@ -136,6 +141,33 @@ static int contents(struct xm_domain *d, const uint64_t *w, uint64_t n, struct x
 	return XM_OK;
 }
 
+static int frame_list(struct xm_domain *d, uint64_t va, uint64_t entries, uint64_t *frames)
+{
+	for (uint64_t i = 0; i < XM_GDT_PAGES && i * XM_DESCRIPTORS_IN_PAGE < entries; i++)
+		if (!xm_copy_from_guest(d, va + i * 8, &frames[i]))
+			return 0;
+	return 1;
+}
+
+static int other_hypercall(struct xm_domain *d, const uint64_t *w, struct xm_log_report *ret)
+{
+	uint64_t frames[XM_GDT_PAGES] = {0};
+	struct xm_result result = {0};
+	int status;
+
+	if (w[0] == HYPERVISOR_SET_GDT && frame_list(d, w[1], (uint32_t)w[2], frames)) {
+		status = xm_set_gdt(d, frames, (uint32_t)w[2], &result);
+	} else if (w[0] == HYPERVISOR_UPDATE_DESCRIPTOR) {
+		status = xm_update_descriptor(d, w[1], w[2], &result);
+	} else {
+		ret->not_modelled++;
+		return XM_OK;
+	}
+	if (!status)
+		compare(ret, 7, w[4], &result);
+	return status;
+}
+
 static int record(struct xm_domain *d, unsigned kind, const uint64_t *w, uint64_t n, struct xm_log_report *ret)
 {
 	switch (kind) {
@@ -150,9 +182,10 @@ static int record(struct xm_domain *d, unsigned kind, const uint64_t *w, uint64_
 	case 5:
 		return n >= 9 ? contents(d, w, n, ret) : XM_E_ARGUMENT;
 	case 6:
-	case 7:
 		ret->not_modelled++;
 		return XM_OK;
+	case 7:
+		return n == 5 ? other_hypercall(d, w, ret) : XM_E_ARGUMENT;
 	default:
 		return XM_E_ARGUMENT;
 	}

@@ -211,13 +211,14 @@ class Domain:
         is checked, and made one of ring 3.  Raises BadArgument for more entries than the frames have room for.
         """
         try:
-            status = lib.xm_set_gdt(self._c, *_set_gdt(frames, entries), self._result)
+            listed, n = _set_gdt(frames, entries)
+            status = lib.xm_set_gdt(self._c, listed, n, self._result)
         except (OverflowError, TypeError) as error:
             _bad("set_gdt()", error)
         return self._outcome(status, "set_gdt()")
 
     def update_descriptor(self, pa: int, desc: int) -> Result:
-        """HYPERVISOR_update_descriptor: the descriptor at machine address `pa`, checked as those of a whole page are."""
+        """HYPERVISOR_update_descriptor: the descriptor at machine address `pa`, checked as by set_gdt."""
         try:
             status = lib.xm_update_descriptor(self._c, pa, desc, self._result)
         except (OverflowError, TypeError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import program as p
 
-from xenmmu import GeneralProtection, Machine, PageFault, xen
+from xenmmu import GeneralProtection, Machine, PageFault, SegmentNotPresent, xen
 from xenmmu._core import lib
 from xenmmu.errors import OutOfRange
 
@@ -80,6 +80,9 @@ class Emulator:
             "store": self._store,
             "cmpxchg": self._cmpxchg,
             "fetch": self._fetch,
+            "gdt": self._gdt,
+            "desc": self._desc,
+            "selector": self._selector,
             "read": self._read,
         }
         self.reset()
@@ -112,6 +115,7 @@ class Emulator:
         d.mmuext_op([(xen.MMUEXT_NEW_USER_BASEPTR, 0, 0)])
         d.mmuext_op([(xen.MMUEXT_NEW_BASEPTR, self._boot, 0)])
         d.mmuext_op([(xen.MMUEXT_SET_LDT, 0, 0)])
+        d.set_gdt([])
         d.vm_assist(xen.VMASST_DISABLE, xen.VMASST_WRITABLE_PAGETABLES)
         d.vm_assist(xen.VMASST_DISABLE, xen.VMASST_M2P_STRICT)
         words = struct.unpack("<512Q", self.machine.read(self._boot * PAGE, PAGE))
@@ -266,8 +270,10 @@ class Emulator:
             # What lies behind Xen's own slots is Xen's own affair, but for the M2P and the linear map.
             code = fault.error_code & ~(1 if p.xen_private(fault.va) else 0)
             return p.Outcome(0, 0, 14, code, self.names.va_back(fault.va), user, 0, 0)
-        except GeneralProtection:
-            return p.Outcome(0, 0, 13, 0, 0, user, 0, 0)
+        except GeneralProtection as fault:
+            return p.Outcome(0, 0, 13, fault.error_code, 0, user, 0, 0)
+        except SegmentNotPresent as fault:
+            return p.Outcome(0, 0, 11, fault.error_code, 0, user, 0, 0)
         except OutOfRange:
             value = p.ANY
         finally:
@@ -300,7 +306,57 @@ class Emulator:
         return self._access(user, self.domain.store, self.names.va(va), value, size)
 
     def _cmpxchg(self, user: int, va: int, size: int, value: int, expected: int) -> p.Outcome:
-        raise NotImplementedError("the emulator has no compare-and-exchange")
+        entry, mask = self.names.entry, (1 << 8 * size) - 1
+        va = self.names.va(va)
+        out = self._access(user, self._load_and_exchange, va, entry(expected) & mask, entry(value) & mask, size)
+        if out.vector == 14:
+            out = out._replace(error_code=out.error_code | 2)
+        if out.value <= 0:
+            return out
+        # Parts of two entries have no name.
+        return out._replace(value=p.ANY if va % size else self.names.value_back(out.value, size))
+
+    def _load_and_exchange(self, va: int, expected: int, value: int, size: int) -> int:
+        """As the oracle's processor does it: the load is an access of its own, and the first to fault."""
+        d = self.domain
+        try:
+            d.load(va, size)
+        except OutOfRange:
+            pass
+        foreign = self._foreign_contents(va)
+        old = d.cmpxchg(va, expected, value, size)
+        return p.ANY if foreign else old
+
+    def _gdt(self, entries: int, frames: Any) -> p.Outcome:
+        mfns = [self.names.frame(f) for f in frames]
+        if any(mfn in self._own for mfn in mfns):
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+        r = self.domain.set_gdt(mfns, entries)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
+    def _desc(self, pa: int, desc: int) -> p.Outcome:
+        own = self.names.entry(pa)
+        if own >> 12 in self._own:
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, self._readback(pa))
+        r = self.domain.update_descriptor(own, desc)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, self._readback(pa))
+
+    def _selector(self, user: int, selector: int) -> p.Outcome:
+        """The fault of an LDT page is Xen's own finding, by the kernel's tables: no walk of the processor's to mark."""
+        faults: list[PageFault] = []
+
+        def load_selector() -> None:
+            try:
+                self.domain.load_selector(selector)
+            except PageFault as fault:
+                faults.append(fault)
+
+        out = self._access(user, load_selector)
+        for fault in faults:
+            out = out._replace(vector=14, error_code=fault.error_code, cr2=self.names.va_back(fault.va))
+        return out
 
     def _fetch(self, user: int, va: int) -> p.Outcome:
         va = self.names.va(va)

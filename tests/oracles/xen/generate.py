@@ -8,9 +8,11 @@ Knows: symbolic programs, the shape of page tables.  Does not know: what is righ
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 
+import generate_descriptors
 import program as p
 from emulator import Emulator
 
@@ -77,6 +79,7 @@ class Generator:
             (self._oddity, 2),
             (self._read, 1),
         ]
+        self._actions += [(functools.partial(f, self), n) for f, n in generate_descriptors.ACTIONS]
 
     def run(self) -> p.Program:
         """Make the program; its outcomes on the emulator stand in ``outcomes``."""

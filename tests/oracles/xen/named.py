@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import named_descriptors
 import program as p
 
 P, RW, US, A, NX = 1, 2, 4, 0x20, 1 << 63
@@ -154,3 +155,4 @@ NAMED = {
     "fast-path": _fast_path(),
     "failed-validation": _adjusted_after_failure(),
 }
+NAMED |= {name: Named(*question) for name, question in named_descriptors.QUESTIONS.items()}

@@ -13,6 +13,9 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("store", user, va, size, value)
     ("cmpxchg", user, va, size, value, expected)
     ("fetch", user, va)                                       runs only a page of ud2 instructions
+    ("gdt", entries, (frame, ...))                            set_gdt
+    ("desc", pa, descriptor)                                  update_descriptor
+    ("selector", user, selector)                              loaded into FS
     ("read", ptr)                                             the entry at ptr, through a read-only mapping
 
 Numbers are those of the hypercalls, but that frames have symbolic numbers (``POOL + i`` and the constants below)
@@ -73,7 +76,7 @@ BASE_M2P = 0x1000
 
 # Which arguments of mmuext_op are frames, by command; the others are addresses or numbers.
 _FRAME_ARGUMENT = {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 15: 1, 16: 1, 17: 3}
-_ADDRESS_ARGUMENT = {7: 1, 8: 2, 9: 3, 11: 1}
+_ADDRESS_ARGUMENT = {7: 1, 8: 2, 9: 3, 11: 1, 13: 1}
 
 
 def xen_private(va: int) -> bool:
@@ -140,6 +143,10 @@ class Translator:
     def entry_back(self, value: int) -> int:
         """The side's own entry in symbols."""
         mfn = value >> 12 & MFN_MASK
+        if mfn >> 20 and value >> 47 & 1 and 256 <= mfn & 0xFFFFF < MEMORY_END:
+            # The low half of an entry, stored into a descriptor.
+            low = self.symbols.get(mfn & 0xFFFFF, UNKNOWN) & 0xFFFFF
+            return value & ~0xFFFFF000 | low << 12
         if mfn < 256 or mfn >= MEMORY_END:
             return value
         return value & ~ADDR | self.symbols.get(mfn, UNKNOWN) << 12
@@ -218,6 +225,10 @@ def describe_op(op: Op) -> str:
         return f"vm_assist {op[1]} {op[2]}"
     if kind == "read":
         return f"read {describe_entry(op[1])}"
+    if kind == "gdt":
+        return f"set_gdt {op[1]} entries: " + ", ".join(NAMES.get(f, hex(f)) for f in op[2])
+    if kind == "desc":
+        return f"update_descriptor {describe_entry(op[1])} := {op[2]:#x}"
     who = "user" if op[1] else "kernel"
     rest = " ".join([str(op[3]) if len(op) > 3 else "", *(describe_entry(v) for v in op[4:])])
     return f"{who} {kind} {op[2]:#x} {rest}".rstrip()

@@ -13,6 +13,7 @@ from oracle import MAX_OPS, OP, POOL, RO_M2P, Answer, Oracle, OracleError
 PAGE = p.PAGE
 (NOP, ELEMENT, MMU_UPDATE, MMUEXT, UPDATE_VA, UPDATE_VA_OTHER, VM_ASSIST, LOAD, STORE, CMPXCHG, FETCH) = range(11)
 USER, RESET, MULTICALL = 4, 17, 18
+SET_GDT, UPDATE_DESCRIPTOR, SELECTOR = 32, 33, 34
 _CALLS = {"mmu": MMU_UPDATE, "ext": MMUEXT, "uva": UPDATE_VA}
 
 # What a pool frame looks like at the start: allocated and mapped by the window.
@@ -133,6 +134,10 @@ class Referee:
             out += OP.pack(MMUEXT, 0, len(operations), foreigndom, bits, 0, 0, 0, 0, 0)
             for operation in operations:
                 out += OP.pack(ELEMENT, 0, 0, *names.ext(*operation), 0, 0, 0, 0)
+        elif kind == "gdt":
+            out += OP.pack(SET_GDT, 0, len(op[2]), op[1], 0, 0, 0, 0, 0, 0)
+            for frame in op[2]:
+                out += OP.pack(ELEMENT, 0, 0, names.frame(frame), 0, 0, 0, 0, 0, 0)
         elif kind == "multi":
             out += OP.pack(MULTICALL, 0, len(op[1]), 0, 0, 0, 0, 0, 0, 0)
             for call in op[1]:
@@ -148,6 +153,10 @@ class Referee:
             return number, 0, 0, names.va(op[1]), names.entry(op[2]), flags, domid, 0, 0, 0
         if kind == "assist":
             return VM_ASSIST, 0, 0, op[1], op[2], 0, 0, 0, 0, 0
+        if kind == "desc":
+            return UPDATE_DESCRIPTOR, 0, 0, names.entry(op[1]), op[2], 0, 0, self._readback_va(op[1] & ~7), 0, 0
+        if kind == "selector":
+            return SELECTOR + op[1], 0, 0, op[2], 0, 0, 0, 0, 0, 0
         if kind == "read":
             return NOP, 0, 0, 0, 0, 0, 0, self._readback_va(op[1]), 0, 0
         mode = USER if op[1] else 0
@@ -169,4 +178,7 @@ class Referee:
         cr2, code = (names.va_back(a.cr2), a.error_code) if a.vector == 14 else (0, a.error_code)
         if p.xen_private(cr2):
             code &= ~1
+        if op[0] == "cmpxchg" and a.vector == 14:
+            # QEMU's processor reads before it writes; a real one faults as for a write.
+            code |= 2
         return p.Outcome(a.rc, a.done, a.vector, code, cr2, a.user, value, names.entry_back(a.readback))

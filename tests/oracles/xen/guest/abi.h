@@ -125,6 +125,11 @@ enum op_kind {
 	OP_COPY_IN,   /* a: offset in the scratch page, b: value, for arguments of OP_HYPERCALL */
 	OP_RESET,     /* back to the base state: roots, slots, pins, contents */
 	OP_MULTICALL, /* elements a: OP_MMU_UPDATE, OP_MMUEXT or OP_UPDATE_VA, b, c, d: their words; value: a byte of rc each */
+	OP_SET_GDT = 32,      /* a: entries, elements a: the frames */
+	OP_UPDATE_DESCRIPTOR, /* a: machine address, b: descriptor */
+	OP_SELECTOR,          /* a: selector, loaded into FS in kernel mode */
+	OP_USER_SELECTOR,
+	OP_DESCRIPTOR_LAST = 39,
 };
 
 #define MAILBOX_MAGIC 0x4f52414b4c454e31UL

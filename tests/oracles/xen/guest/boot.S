@@ -192,6 +192,11 @@ access cmpxchg8
 	mov	%rdx, %rax
 	lock cmpxchgq %rsi, (%rdi)
 	jmp	access_done
+access selector
+	mov	%edi, %fs
+	xor	%eax, %eax
+	mov	%eax, %fs
+	jmp	access_done
 access fetch
 	jmp	*%rdi
 access_done:

@@ -9,7 +9,7 @@
  *	0xffff960000000000	read-only window on the pool, frame i at i * 4096 (L4 slot 300)
  *	0xffff968000000000	the access functions for user mode, then a page of ud2 (L4 slot 301)
  */
-#include "abi.h"
+#include "guest.h"
 
 #define WINDOW 0xffff960000000000UL
 #define WINDOW_SLOT 300
@@ -37,9 +37,7 @@
 #define EXT_CLEAR_PAGE 16
 #define EXT_COPY_PAGE 17
 
-/* rc of an operation that would end the guest rather than test anything */
 #define MAX_MULTICALL 8
-#define RC_SKIPPED 0x7777
 #define DONE_UNTOUCHED 0x5555
 
 /* Frames of this image that become page tables or are shared: never written through the boot map again. */
@@ -87,7 +85,7 @@ void *memset(void *to, int byte, u64 n);
 
 /* ---- Xen ---------------------------------------------------------------------------------------------------------- */
 
-static s64 hypercall(unsigned nr, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
+s64 hypercall(unsigned nr, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5)
 {
 	register u64 r10 __asm__("r10") = a4, r8 __asm__("r8") = a5;
 	const u8 *stub = HYPERCALL_STUB(nr);
@@ -334,8 +332,7 @@ static int fixed_slot(u64 slot)
 	return slot == WINDOW_SLOT || slot == STUB_SLOT || slot == KERNEL_SLOT;
 }
 
-/* Tables and pages of this kernel that have names in programs, as targets only. */
-static int is_fixed(u64 mfn)
+int is_fixed(u64 mfn)
 {
 	return mfn == mailbox.ud || mfn == mailbox.stub_l3 || mfn == (boot_l4[KERNEL_SLOT] & MFN) >> 12 ||
 	       mfn == mfn_of(fixed.window_l3);
@@ -482,7 +479,7 @@ static int no_user_mode(void)
 	return !l4 || ((l4[STUB_SLOT] & P) && (l4[STUB_SLOT] & MFN) >> 12 != mailbox.stub_l3);
 }
 
-static void access(const struct op *op, struct res *r, const u8 *function, int user)
+void make_access(const struct op *op, struct res *r, const u8 *function, int user)
 {
 	int trapped;
 
@@ -508,7 +505,7 @@ static void access(const struct op *op, struct res *r, const u8 *function, int u
 /* Only ud2 is safe to run: what else lies there is left alone. */
 static void fetch(const struct op *op, struct res *r, int user)
 {
-	access(op, r, access_load1 + 16, user);
+	make_access(op, r, access_load1 + 16, user);
 	if (r->rc)
 		return;
 	if (r->vector == 0 && r->value != 0x0b0f) {
@@ -517,7 +514,7 @@ static void fetch(const struct op *op, struct res *r, int user)
 	}
 	r->value = 0;
 	r->vector = 0;
-	access(op, r, access_fetch, user);
+	make_access(op, r, access_fetch, user);
 	if (r->vector == 6)
 		r->rc = trap.rip == op->a ? 0 : RC_SKIPPED;
 }
@@ -557,15 +554,15 @@ static void perform(const struct op *op, struct res *r)
 		break;
 	case OP_LOAD:
 	case OP_USER_LOAD:
-		access(op, r, access_function(access_load1, op->size), op->kind == OP_USER_LOAD);
+		make_access(op, r, access_function(access_load1, op->size), op->kind == OP_USER_LOAD);
 		break;
 	case OP_STORE:
 	case OP_USER_STORE:
-		access(op, r, access_function(access_store1, op->size), op->kind == OP_USER_STORE);
+		make_access(op, r, access_function(access_store1, op->size), op->kind == OP_USER_STORE);
 		break;
 	case OP_CMPXCHG:
 	case OP_USER_CMPXCHG:
-		access(op, r, access_function(access_cmpxchg1, op->size), op->kind == OP_USER_CMPXCHG);
+		make_access(op, r, access_function(access_cmpxchg1, op->size), op->kind == OP_USER_CMPXCHG);
 		break;
 	case OP_FETCH:
 	case OP_USER_FETCH:
@@ -586,7 +583,10 @@ static void perform(const struct op *op, struct res *r)
 	case OP_NOP:
 		break;
 	default:
-		r->rc = RC_SKIPPED;
+		if (op->kind >= OP_SET_GDT && op->kind <= OP_DESCRIPTOR_LAST)
+			do_descriptor(op, r);
+		else
+			r->rc = RC_SKIPPED;
 	}
 }
 
