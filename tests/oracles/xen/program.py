@@ -143,10 +143,9 @@ class Translator:
     def entry_back(self, value: int) -> int:
         """The side's own entry in symbols."""
         mfn = value >> 12 & MFN_MASK
-        if mfn >> 20 and value >> 47 & 1 and 256 <= mfn & 0xFFFFF < MEMORY_END:
+        if mfn >> 28 and mfn & 0xFFFFF in self.symbols:
             # The low half of an entry, stored into a descriptor.
-            low = self.symbols.get(mfn & 0xFFFFF, UNKNOWN) & 0xFFFFF
-            return value & ~0xFFFFF000 | low << 12
+            return value & ~0xFFFFF000 | (self.symbols[mfn & 0xFFFFF] & 0xFFFFF) << 12
         if mfn < 256 or mfn >= MEMORY_END:
             return value
         return value & ~ADDR | self.symbols.get(mfn, UNKNOWN) << 12
