@@ -8,33 +8,9 @@
  */
 #include "xen.h"
 
-int xm_mfn_valid(const struct xm_xen *x, uint64_t mfn)
-{
-	return mfn < x->max_page;
-}
+/* ---- general references: xm_get_page and xm_put_page are in xen.h ------------------------------------------------- */
 
-/* ---- general references ------------------------------------------------------------------------------------------ */
-
-static int take_ref(struct xm_xen *x, uint64_t mfn)
-{
-	struct xm_frame *f = &x->frame[mfn];
-	uint64_t count = f->count_info & XM_PGC_COUNT_MASK;
-
-	if (count == 0 || count == XM_PGC_COUNT_MASK)
-		return 0;
-	XM_PUT(x->machine, f->count_info, f->count_info + 1);
-	return 1;
-}
-
-/* One reference for whoever wants the frame as a page of `owner`; 0 when it is not one. */
-int xm_get_page(struct xm_xen *x, uint64_t mfn, unsigned owner)
-{
-	if (!xm_mfn_valid(x, mfn) || x->frame[mfn].owner != owner)
-		return 0;
-	return take_ref(x, mfn);
-}
-
-static void free_frame(struct xm_xen *x, uint64_t mfn)
+void xm_free_frame(struct xm_xen *x, uint64_t mfn)
 {
 	struct xm_frame *f = &x->frame[mfn];
 
@@ -43,17 +19,6 @@ static void free_frame(struct xm_xen *x, uint64_t mfn)
 	XM_PUT(x->machine, f->type_info, 0);
 	XM_PUT(x->machine, x->free_frames, x->free_frames + 1);
 	xm_m2p_set(x, mfn, ~0ULL);
-}
-
-void xm_put_page(struct xm_xen *x, uint64_t mfn)
-{
-	struct xm_frame *f = &x->frame[mfn];
-
-	if (!(f->count_info & XM_PGC_COUNT_MASK))
-		return; /* only a mutant can get here: the auditor reports the count, the emulator stays up */
-	XM_PUT(x->machine, f->count_info, f->count_info - 1);
-	if (!(f->count_info & XM_PGC_COUNT_MASK))
-		free_frame(x, mfn);
 }
 
 /* A free frame, lowest or highest first: domains grow from below, Xen's own frames from above.  All ones: none. */

@@ -111,6 +111,11 @@ static inline int xm_addr_ok(uint64_t va)
 	return va < 0x800000000000ULL || va >= 0xffff880000000000ULL;
 }
 
+static inline int xm_mfn_valid(const struct xm_xen *x, uint64_t mfn)
+{
+	return mfn < x->max_page;
+}
+
 /* hypervisor.c */
 void xm_m2p_set(struct xm_xen *x, uint64_t mfn, uint64_t pfn);
 
@@ -119,13 +124,42 @@ struct xm_domain *xm_domain_allocate(struct xm_xen *x, uint64_t frames);
 int xm_domain_init_vcpu(struct xm_domain *d);
 
 /* frame.c */
-int xm_mfn_valid(const struct xm_xen *x, uint64_t mfn);
-int xm_get_page(struct xm_xen *x, uint64_t mfn, unsigned owner);
-void xm_put_page(struct xm_xen *x, uint64_t mfn);
+void xm_free_frame(struct xm_xen *x, uint64_t mfn);
 int xm_get_page_type(struct xm_xen *x, uint64_t mfn, unsigned type);
 void xm_put_page_type(struct xm_xen *x, uint64_t mfn);
 void xm_put_page_and_type(struct xm_xen *x, uint64_t mfn);
 uint64_t xm_alloc_frame(struct xm_xen *x, int from_top);
+
+/* Every entry takes and gives back a general reference, so these two are worth having in line. */
+
+/* One reference for whoever wants the frame as a page of `owner`; 0 when it is not one. */
+static inline int xm_get_page(struct xm_xen *x, uint64_t mfn, unsigned owner)
+{
+	struct xm_frame *f;
+	uint64_t count;
+
+	if (!xm_mfn_valid(x, mfn))
+		return 0;
+	f = &x->frame[mfn];
+	if (f->owner != owner)
+		return 0;
+	count = f->count_info & XM_PGC_COUNT_MASK;
+	if (count == 0 || count == XM_PGC_COUNT_MASK)
+		return 0;
+	XM_PUT(x->machine, f->count_info, f->count_info + 1);
+	return 1;
+}
+
+static inline void xm_put_page(struct xm_xen *x, uint64_t mfn)
+{
+	struct xm_frame *f = &x->frame[mfn];
+
+	if (!(f->count_info & XM_PGC_COUNT_MASK))
+		return; /* only a mutant can get here: the auditor reports the count, the emulator stays up */
+	XM_PUT(x->machine, f->count_info, f->count_info - 1);
+	if (!(f->count_info & XM_PGC_COUNT_MASK))
+		xm_free_frame(x, mfn);
+}
 
 /* entry.c */
 int xm_mmio_read_only(uint64_t mfn);
