@@ -924,6 +924,7 @@ enum xm_invariant {
 	XM_I_PT0,
 	XM_I_PIN,
 	XM_I_FREE,
+	XM_I_SEG,
 	XM_I_KINDS,
 };
 /* "I-TCOUNT" and so on; NULL for another number. */

@@ -294,6 +294,7 @@ class _Lib:
     XM_I_PT0: int
     XM_I_PIN: int
     XM_I_FREE: int
+    XM_I_SEG: int
     XM_I_KINDS: int
     def xm_strerror(self, status: int, /) -> Any: ...
     def xm_machine_new(self, bytes: int, /) -> Any: ...

@@ -73,6 +73,7 @@ _SOURCES = {
     "I-PT0": "mm.c, _put_page_type; XSA-242",
     "I-PIN": "mm.c, do_mmuext_op, MMUEXT_PIN_L1_TABLE to MMUEXT_UNPIN_TABLE; XSA-299",
     "I-FREE": "page_alloc.c, free_heap_pages; XSA-58, XSA-255",
+    "I-SEG": "pv/descriptor-tables.c, check_descriptor; XSA-214",
 }
 
 

@@ -16,7 +16,7 @@ static const char *const invariant_name[XM_I_KINDS] = {
 	[XM_I_TCOUNT] = "I-TCOUNT", [XM_I_GCOUNT] = "I-GCOUNT", [XM_I_EXCL] = "I-EXCL", [XM_I_WSPEC] = "I-WSPEC",
 	[XM_I_USERW] = "I-USERW",   [XM_I_LVL] = "I-LVL",       [XM_I_LIN] = "I-LIN",   [XM_I_XENSLOT] = "I-XENSLOT",
 	[XM_I_OWN] = "I-OWN",       [XM_I_CR3] = "I-CR3",       [XM_I_PT0] = "I-PT0",   [XM_I_PIN] = "I-PIN",
-	[XM_I_FREE] = "I-FREE",
+	[XM_I_FREE] = "I-FREE",     [XM_I_SEG] = "I-SEG",
 };
 
 static const char *const invariant_text[XM_I_KINDS] = {
@@ -44,6 +44,9 @@ static const char *const invariant_text[XM_I_KINDS] = {
 	[XM_I_PT0] = "a page table that nothing references is neither validated nor partial nor pinned",
 	[XM_I_PIN] = "a pinned frame is a validated page table of a domain with a type reference for the pin",
 	[XM_I_FREE] = "a free frame has no owner, no type, no count, and nothing names it",
+	[XM_I_SEG] =
+		"every present descriptor of a validated descriptor page is a segment of ring 3, the second half of a "
+		"gate, or a call gate that faults in ring 3",
 };
 
 const char *xm_invariant_name(int invariant)
@@ -114,6 +117,7 @@ static void audit_xen(struct audit *a)
 	xm_audit_recount(a);
 	xm_audit_compare(a);
 	xm_audit_xen_slots(a);
+	xm_audit_segments(a);
 	xm_audit_reach(a, &a->tables[4], XM_I_WSPEC);
 	for (size_t i = 0; i < a->roots_count; i++)
 		if (a->roots[i].user_root)

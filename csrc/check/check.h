@@ -80,6 +80,8 @@ const struct xm_root *xm_audit_domain(const struct audit *a, uint16_t domid);
 void xm_audit_compare(struct audit *a);
 /* slots.c: Xen's own slots in every L4. */
 void xm_audit_xen_slots(struct audit *a);
+/* segments.c: what is in descriptor pages. */
+void xm_audit_segments(struct audit *a);
 /* reach.c: what a ring-3 store can reach from these roots. */
 void xm_audit_reach(struct audit *a, const struct list *roots, int invariant);
 

@@ -185,7 +185,10 @@ static int record(struct xm_domain *d, unsigned kind, const uint64_t *w, uint64_
 		ret->not_modelled++;
 		return XM_OK;
 	case 7:
-		return n == 5 ? other_hypercall(d, w, ret) : XM_E_ARGUMENT;
+		if (n == 5)
+			return other_hypercall(d, w, ret);
+		ret->not_modelled++;
+		return XM_OK;
 	default:
 		return XM_E_ARGUMENT;
 	}

@@ -74,6 +74,11 @@ def test_nine_frames_have_references_that_are_in_no_table() -> None:
     assert violations(hv, held=True) == set()
 
 
+def test_the_gdt_is_found_where_the_processor_finds_it() -> None:
+    (domain,) = Hypervisor.from_image(core()).domains
+    assert (domain.gdt, any(domain.ldt)) == ((0x1F03A,), False)
+
+
 def test_which_root_is_loaded() -> None:
     (domain,) = Hypervisor.from_image(core()).domains
     assert (domain.user_mode, domain.user_root, domain.kernel_root) == (True, USER_ROOT, KERNEL_ROOT)

@@ -79,6 +79,25 @@ def test_a_difference_is_found_and_named(tmp_path: Path) -> None:
     assert done.first.startswith("emulated store")
 
 
+def test_hypercalls_on_descriptor_tables_are_done_again(tmp_path: Path) -> None:
+    (gdt,) = Hypervisor.from_image(T0).domains[0].gdt
+    head, refused = 7 | 5 << 8, (1 << 64) - 22
+    for index, (words, not_modelled, differences) in enumerate(
+        (
+            ((10, gdt << 12, 0x00CFF3000000FFFF, 0, 0), 0, 0),
+            ((10, gdt << 12, 0x0000820000000067, 0, refused), 0, 0),
+            ((10, gdt << 12 | 4, 0, 0, 0), 0, 1),
+            ((2, 0x1234, 512, 0, 0), 1, 0),
+            ((2, 0, 0, 0, 0), 0, 0),
+        )
+    ):
+        hv = Hypervisor.from_image(T0)
+        done = images.replay_log(hv, write(tmp_path / str(index), [head, *words]))
+        assert (done.not_modelled, done.differences) == (not_modelled, differences), words
+        assert hv.domains[0].gdt == (() if words[0] == 2 and not not_modelled else (gdt,))
+        assert check.audit(hv) == []
+
+
 def test_a_file_that_is_no_recording(tmp_path: Path) -> None:
     for name, words in (
         ("kind", [9 | 1 << 8, 0]),

@@ -327,6 +327,20 @@ def test_descriptor_tables_are_undone(guest: Callable[..., Any]) -> None:
     g.d.load_selector(TI)
 
 
+@pytest.mark.parametrize("desc", [DATA, 0x0000820000000067, 0x0000EC0000080000, 0x00008C0000080000, 0x00008C01000B0000])
+@pytest.mark.parametrize("used", [True, False])
+def test_the_auditor_reads_descriptors(g: Any, desc: int, used: bool) -> None:
+    page = g.table({0: CODE, 1: 0x0000EC0000080000})
+    assert g.d.set_gdt([page]).rc == 0
+    if not used:
+        assert g.d.set_gdt([]).rc == 0
+    assert check.audit(g.hv) == []
+    g.poke(page, 9, desc)
+    assert [(v.invariant, v.mfn) for v in check.audit(g.hv)] == [("I-SEG", page)]
+    g.poke(page, 9, 0x00008C00E0080003 | 3 << 16)
+    assert [(v.invariant, v.mfn) for v in check.audit(g.hv)] == [("I-SEG", page)]
+
+
 # ---- compare and exchange
 
 
