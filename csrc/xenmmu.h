@@ -172,14 +172,15 @@ struct xm_step {
 };
 
 /* What a walk found.  error_code is -1 when the access is allowed; pa is meaningful only then.  steps[i] is the entry
- * used at level top_level - i.  nsteps is 0 when the TLB answered: nothing was walked. */
+ * used at level top_level - i.  nsteps is 0 when the TLB answered: nothing was walked; where a paging-structure cache
+ * stood for the entries above, top_level is the level below them. */
 struct xm_walk {
 	uint64_t pa;
 	uint64_t page_size;
 	int32_t error_code;
 	uint8_t fault;     /* enum xm_fault */
 	uint8_t stop;      /* enum xm_stop */
-	uint8_t top_level; /* 4 or 5 */
+	uint8_t top_level; /* 4 or 5, or less after a walk that began below a cached entry */
 	uint8_t nsteps;
 	struct xm_step steps[5];
 };
@@ -332,18 +333,16 @@ void xm_cpu_flush(struct xm_cpu *cpu, struct xm_flush flush);
 void xm_cpu_invlpg(struct xm_cpu *cpu, uint64_t va);
 int xm_cpu_invpcid(struct xm_cpu *cpu, uint64_t type, uint64_t pcid, uint64_t va);
 
-/* A deterministic TLB, one of those the manual allows (SDM 4.10): `entries` translations, the oldest replaced first,
- * filled by every access that succeeds, dropped by flushes and by a fault for their address only.  No PCIDs.  Set
- * cpu->tlb to use it; several processors that model one logical processor may share it.  Its state is journalled. */
+/* A deterministic TLB with paging-structure caches, one of those the manual allows (SDM 4.10): `entries` translations
+ * and as many entries of each level above, tagged by PCID, filled by every access that succeeds, the oldest replaced
+ * first, dropped by flushes and by page faults only.  Set cpu->tlb to use it; several processors that model one logical
+ * processor may share it.  Its state is journalled.  NULL for no number from 1 to 2^20, or when the host has no memory. */
 struct xm_tlb *xm_tlb_new(struct xm_machine *m, unsigned entries);
 void xm_tlb_free(struct xm_tlb *tlb);
-/* MOV to CR3 keeps global translations, a change of CR4.PGE does not. */
-void xm_tlb_flush(struct xm_tlb *tlb, int globals_too);
-/* INVLPG: the translation for va, global or not, whole large page included. */
-void xm_tlb_invlpg(struct xm_tlb *tlb, uint64_t va);
-/* Translations held now; XM_E_ARGUMENT unless va has one, else 0 with what it holds. */
+void xm_tlb_drop(struct xm_tlb *tlb, struct xm_flush flush);
+/* Translations held now; XM_E_ARGUMENT unless va has one under that PCID, else 0 with what it holds. */
 unsigned xm_tlb_used(const struct xm_tlb *tlb);
-int xm_tlb_lookup(const struct xm_tlb *tlb, uint64_t va, struct xm_mapping *ret);
+int xm_tlb_lookup(struct xm_tlb *tlb, unsigned pcid, uint64_t va, struct xm_mapping *ret);
 
 /* Slot arithmetic (SDM 4.5 index fields).  A root that holds itself in slot `inner` shows every table of the address
  * space as data; seen through slot `outer` of another root that points at it, likewise.  outer == inner is the plain

@@ -111,9 +111,6 @@ static int set_cr3(struct xm_cpu *cpu, uint64_t value)
 	cpu->cr3 = kept;
 	cpu->running = 1;
 	xm_cpu_flush(cpu, xm_flush_mov_cr3(value, cpu->cr4));
-	/* Translations of the TLB carry no PCID yet, so none may outlive the switch; to drop more than asked is allowed. */
-	if (cpu->tlb)
-		xm_tlb_flush(cpu->tlb, 0);
 	return XM_OK;
 }
 
@@ -144,6 +141,9 @@ static int set_efer(struct xm_cpu *cpu, uint64_t value)
 		return XM_E_GP;
 	if (amd && !(value & XM_EFER_LMA))
 		return XM_E_GP;
+	/* No manual says what a cached XD means while NXE is 0, nor that it must go.  This TLB lets it go. */
+	if (cpu->tlb && (cpu->efer & ~value & XM_EFER_NXE))
+		xm_tlb_drop(cpu->tlb, (struct xm_flush){0, 0, XM_FLUSH_ALL, XM_FLUSH_ALL, 1, 0});
 	cpu->efer = value | XM_EFER_LMA;
 	return XM_OK;
 }

@@ -1,31 +1,49 @@
 /*
- * tlb.c - a translation lookaside buffer: one of those the manual allows, chosen to keep stale translations long.
+ * tlb.c - the TLB and the paging-structure caches: one behaviour of those the manual allows, chosen to keep stale
+ * information long.
  *
- * Knows: what SDM vol. 3A, 4.10.2 lets a processor cache of a translation (page frame, the combined U/S, R/W and XD,
- * D and the protection key of the leaf, G) and when it must forget it (4.10.4).  Does not know: the tables, or who
- * forgot to flush.  A TLB is not needed to understand paging: a reader may skip this file.
+ * Knows: what a processor may cache of a translation (SDM vol. 3A, 4.10.2: page frame, the combined U/S, R/W and XD, D
+ * and the protection key of the leaf, G) and of the entries above it (4.10.3: the table they lead to and the rights
+ * combined so far), that both belong to a PCID (4.10.1) and what a global translation is (4.10.2.4).  Does not know: the
+ * tables, or which operation drops what (flush.c).  Caches are not needed to understand paging: a reader may skip this.
  *
- * The policy, so that runs repeat: fully associative, filled by every access that succeeds, first in first out.  It
- * never forgets on its own, so a flush that is missing shows as soon as the tables have changed.  Paging-structure
- * caches (4.10.3) are not modelled: an address without an entry is walked from the root.
+ * The policy, so that runs repeat.  A TLB of N holds N translations, and as many PDEs, PDPTEs, PML4Es and PML5Es in four
+ * caches of their own.  All are fully associative and filled by every access that succeeds, with all that its walk read:
+ * then every such entry was present, without reserved bits, and has A set, as 4.10.3.1 asks.  A new entry takes the first
+ * free place, or that of the oldest in its cache.  Nothing is forgotten but by a flush, so that a missing one shows as
+ * soon as the tables have changed.  An access uses a translation if there is one; else its walk begins below the lowest
+ * entry of its address that is cached (4.10.3.2).  A write through a clean translation walks, to set D.
  *
- * A flush counts a generation up instead of clearing entries: it is one journalled word, whatever the size.
+ * An entry is alive while it is younger than the last flush of all it belongs to, so a flush is a word or two to the
+ * journal, whatever the size; only one by address looks for its entries.
  */
 #include "walk.h"
 
+#define PCIDS 4096
+#define CACHES 5 /* [0] translations, [n] entries of level n + 1 that lead to a table */
+
 struct entry {
-	uint64_t page; /* the first address of the page */
-	uint64_t page_size;
+	uint64_t page; /* the first address it serves */
+	uint64_t size; /* and for how many bytes */
 	struct xm_rights rights;
-	uint64_t generation; /* alive while equal to the TLB's own for its kind; 0 is never alive */
-	uint64_t global;
+	uint64_t born; /* by the clock of the TLB; 0: no entry */
+	uint32_t pcid;
+	uint32_t global;
+};
+
+/* When the last flush was: of one PCID's and of every PCID's translations that are not global, structure entries. */
+struct dropped {
+	uint64_t pcid[PCIDS];
+	uint64_t all;
 };
 
 struct xm_tlb {
 	struct xm_machine *machine;
-	uint64_t generation[2]; /* of entries that are not global, and of global ones */
-	uint32_t entries;
-	uint32_t oldest; /* the next to be replaced */
+	uint64_t clock;
+	struct dropped translations, structures;
+	uint64_t dropped_globals;
+	uint64_t used[CACHES]; /* places that ever held an entry */
+	uint64_t entries;      /* places of each cache */
 	struct entry entry[];
 };
 
@@ -35,12 +53,11 @@ struct xm_tlb *xm_tlb_new(struct xm_machine *m, unsigned entries)
 
 	if (entries < 1 || entries > 1U << 20)
 		return NULL;
-	tlb = xm_state_new(m, sizeof(*tlb) + entries * sizeof(struct entry));
+	tlb = xm_state_new(m, sizeof(*tlb) + (size_t)entries * CACHES * sizeof(struct entry));
 	if (!tlb)
 		return NULL;
 	tlb->machine = m;
 	tlb->entries = entries;
-	tlb->generation[0] = tlb->generation[1] = 1;
 	return tlb;
 }
 
@@ -50,112 +67,182 @@ void xm_tlb_free(struct xm_tlb *tlb)
 		xm_state_free(tlb->machine, tlb);
 }
 
-static inline int alive(const struct xm_tlb *tlb, const struct entry *e)
+/* ---- entries ------------------------------------------------------------------------------------------------------ */
+
+static inline struct entry *first(struct xm_tlb *tlb, unsigned cache)
 {
-	return e->generation == tlb->generation[e->global];
+	return tlb->entry + cache * tlb->entries;
 }
 
-/* A page whose size was changed by tables may be cached twice, in pages of both sizes; the manual lets the processor
- * use either, this one uses the first. */
-static inline const struct entry *find(const struct xm_tlb *tlb, uint64_t va, uint32_t from)
+static inline int alive(const struct xm_tlb *tlb, unsigned cache, const struct entry *e)
 {
-	for (uint32_t i = from; i < tlb->entries; i++) {
-		const struct entry *e = &tlb->entry[i];
+	const struct dropped *dropped = cache ? &tlb->structures : &tlb->translations;
 
-		if (va - e->page < e->page_size && alive(tlb, e))
+	if (e->global)
+		return e->born > tlb->dropped_globals;
+	return e->born > dropped->all && e->born > dropped->pcid[e->pcid];
+}
+
+/* A page whose size was changed by tables may be cached twice, in pages of both sizes, and a page that became global
+ * likewise; the manual lets the processor use either, this one uses the first. */
+static struct entry *find(struct xm_tlb *tlb, unsigned cache, unsigned pcid, uint64_t va)
+{
+	struct entry *e = first(tlb, cache), *end = e + tlb->used[cache];
+
+	for (; e < end; e++)
+		if (va - e->page < e->size && (e->global || e->pcid == pcid) && alive(tlb, cache, e))
 			return e;
-	}
 	return NULL;
 }
 
-static void drop(struct xm_tlb *tlb, const struct entry *e)
+static struct entry *place_for_one(struct xm_tlb *tlb, unsigned cache)
 {
-	XM_PUT(tlb->machine, tlb->entry[e - tlb->entry].generation, 0);
+	struct entry *e = first(tlb, cache), *end = e + tlb->used[cache], *oldest = e;
+
+	for (; e < end; e++) {
+		if (!alive(tlb, cache, e))
+			return e;
+		if (e->born < oldest->born)
+			oldest = e;
+	}
+	if (tlb->used[cache] == tlb->entries)
+		return oldest;
+	XM_PUT(tlb->machine, tlb->used[cache], tlb->used[cache] + 1);
+	return end;
 }
 
-void xm_tlb_flush(struct xm_tlb *tlb, int globals_too)
+static void put(struct xm_tlb *tlb, unsigned cache, struct entry new)
 {
-	XM_PUT(tlb->machine, tlb->generation[0], tlb->generation[0] + 1);
-	if (globals_too)
-		XM_PUT(tlb->machine, tlb->generation[1], tlb->generation[1] + 1);
+	struct entry *e = place_for_one(tlb, cache);
+
+	XM_PUT(tlb->machine, tlb->clock, tlb->clock + 1);
+	new.born = tlb->clock;
+	XM_PUT(tlb->machine, *e, new);
 }
 
-void xm_tlb_invlpg(struct xm_tlb *tlb, uint64_t va)
-{
-	const struct entry *e = find(tlb, va, 0);
+/* ---- flushes ------------------------------------------------------------------------------------------------------ */
 
-	for (; e; e = find(tlb, va, (uint32_t)(e - tlb->entry) + 1))
-		drop(tlb, e);
+/* The entries of one cache that serve va under the PCID; global ones whatever their PCID, if they go at all. */
+static void drop_address(struct xm_tlb *tlb, unsigned cache, struct xm_flush flush)
+{
+	struct entry *e = first(tlb, cache), *end = e + tlb->used[cache];
+
+	for (; e < end; e++)
+		if (e->born && flush.va - e->page < e->size && (e->global ? flush.globals : e->pcid == flush.pcid))
+			XM_PUT(tlb->machine, e->born, 0);
+}
+
+static void drop_globals_of(struct xm_tlb *tlb, unsigned pcid)
+{
+	struct entry *e = first(tlb, 0), *end = e + tlb->used[0];
+
+	for (; e < end; e++)
+		if (e->born && e->global && e->pcid == pcid)
+			XM_PUT(tlb->machine, e->born, 0);
 }
 
 void xm_tlb_drop(struct xm_tlb *tlb, struct xm_flush flush)
 {
+	XM_PUT(tlb->machine, tlb->clock, tlb->clock + 1);
 	if (flush.tlb == XM_FLUSH_ADDRESS)
-		xm_tlb_invlpg(tlb, flush.va);
-	else if (flush.tlb)
-		xm_tlb_flush(tlb, flush.globals);
+		drop_address(tlb, 0, flush);
+	if (flush.tlb == XM_FLUSH_PCID)
+		XM_PUT(tlb->machine, tlb->translations.pcid[flush.pcid % PCIDS], tlb->clock);
+	if (flush.tlb == XM_FLUSH_PCID && flush.globals)
+		drop_globals_of(tlb, flush.pcid);
+	if (flush.tlb == XM_FLUSH_ALL)
+		XM_PUT(tlb->machine, tlb->translations.all, tlb->clock);
+	if (flush.tlb == XM_FLUSH_ALL && flush.globals)
+		XM_PUT(tlb->machine, tlb->dropped_globals, tlb->clock);
+	if (flush.structures == XM_FLUSH_ADDRESS)
+		for (unsigned cache = 1; cache < CACHES; cache++)
+			drop_address(tlb, cache, flush);
+	if (flush.structures == XM_FLUSH_PCID)
+		XM_PUT(tlb->machine, tlb->structures.pcid[flush.pcid % PCIDS], tlb->clock);
+	if (flush.structures == XM_FLUSH_ALL)
+		XM_PUT(tlb->machine, tlb->structures.all, tlb->clock);
 }
 
-int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *w)
+/* ---- accesses ----------------------------------------------------------------------------------------------------- */
+
+/* The lowest entry first: it stands for all above it. */
+static void find_start(struct xm_tlb *tlb, unsigned pcid, uint64_t va, struct xm_start *start)
 {
-	const struct entry *e = find(cpu->tlb, va, 0);
+	for (unsigned cache = 1; cache < CACHES; cache++) {
+		const struct entry *e = find(tlb, cache, pcid, va);
 
-	if (!e || !xm_has_access(access, cpu->cr4))
-		return 0;
-	w->pa = 0;
-	w->nsteps = 0;
-	w->top_level = cpu->levels;
-	if (xm_judge(cpu, e->rights, e->page_size, va, access, xm_error_access(access, cpu->cr4, cpu->efer), w)) {
-		/* [SDM 4.10.4.1] The fault may be stale; it drops the entry, so that a retry sees the tables. */
-		xm_tlb_invlpg(cpu->tlb, va);
-		return 1;
+		if (e) {
+			*start = (struct xm_start){e->rights.leaf & XM_PTE_ADDR, e->rights, cache};
+			return;
+		}
 	}
-	if ((access & XM_ACC_WRITE) && !(e->rights.leaf & XM_PTE_D)) {
-		/* [SDM 4.8] D is set in the table as it is now, which may map the page no longer. */
-		xm_tlb_invlpg(cpu->tlb, va);
-		return 0;
-	}
-	return 1;
 }
 
-void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, const struct xm_walk *w)
+int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_start *start, struct xm_walk *w)
 {
 	struct xm_tlb *tlb = cpu->tlb;
-	struct entry *e = &tlb->entry[tlb->oldest];
-	struct xm_rights rights = {~0ULL, ~0ULL, 0, 0};
-	/* [SDM 4.10.2.4] G means nothing while CR4.PGE is 0. */
-	uint64_t global;
+	unsigned pcid = xm_pcid(cpu->cr3, cpu->cr4);
+	const struct entry *e = find(tlb, 0, pcid, va);
 
-	for (int i = 0; i < w->nsteps; i++) {
-		rights.upper = rights.all;
-		rights.all &= w->steps[i].entry;
-		rights.any |= w->steps[i].entry;
+	if (!xm_has_access(access, cpu->cr4))
+		return 0;
+	if (e) {
+		w->pa = 0;
+		w->nsteps = 0;
+		w->top_level = cpu->levels;
+		if (xm_judge(cpu, e->rights, e->size, va, access, xm_error_access(access, cpu->cr4, cpu->efer), w))
+			return 1;
+		if (!(access & XM_ACC_WRITE) || (e->rights.leaf & XM_PTE_D))
+			return 1;
+		/* [SDM 4.8] D is set in the table as it is now, which may map the page no longer. */
+		xm_tlb_drop(tlb, (struct xm_flush){va, pcid, XM_FLUSH_ADDRESS, XM_FLUSH_NONE, 1, 0});
 	}
-	rights.leaf = xm_entry_after(w->steps[w->nsteps - 1].entry, 1, access);
-	global = (rights.leaf & XM_PTE_G) && (cpu->cr4 & XM_CR4_PGE);
-	XM_PUT(tlb->machine, *e,
-	       ((struct entry){va & ~(w->page_size - 1), w->page_size, rights, tlb->generation[global], global}));
-	XM_PUT(tlb->machine, tlb->oldest, tlb->oldest + 1 == tlb->entries ? 0 : tlb->oldest + 1);
+	find_start(tlb, pcid, va, start);
+	return 0;
 }
+
+void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_start start, const struct xm_walk *w)
+{
+	struct xm_rights rights = start.rights;
+	unsigned pcid = xm_pcid(cpu->cr3, cpu->cr4), level = start.level;
+	uint64_t size;
+
+	for (int i = 0; i < w->nsteps; i++, level--) {
+		int leaf = i == w->nsteps - 1;
+		uint64_t entry = w->steps[i].entry;
+
+		rights.upper = rights.all;
+		rights.all &= entry;
+		rights.any |= entry;
+		rights.leaf = xm_entry_after(entry, leaf, access);
+		size = 1ULL << (3 + 9 * level);
+		/* [SDM 4.10.2.4] G means nothing while CR4.PGE is 0, and is looked for in a leaf only. */
+		put(cpu->tlb, leaf ? 0 : level - 1,
+		    (struct entry){va & ~(size - 1), size, rights, 0, pcid,
+				   leaf && (entry & XM_PTE_G) && (cpu->cr4 & XM_CR4_PGE)});
+	}
+}
+
+/* ---- what it holds ------------------------------------------------------------------------------------------------ */
 
 unsigned xm_tlb_used(const struct xm_tlb *tlb)
 {
 	unsigned used = 0;
 
-	for (uint32_t i = 0; i < tlb->entries; i++)
-		used += alive(tlb, &tlb->entry[i]);
+	for (uint64_t i = 0; i < tlb->used[0]; i++)
+		used += alive(tlb, 0, &tlb->entry[i]);
 	return used;
 }
 
-int xm_tlb_lookup(const struct xm_tlb *tlb, uint64_t va, struct xm_mapping *ret)
+int xm_tlb_lookup(struct xm_tlb *tlb, unsigned pcid, uint64_t va, struct xm_mapping *ret)
 {
-	const struct entry *e = find(tlb, va, 0);
+	const struct entry *e = find(tlb, 0, pcid, va);
 
 	if (!e)
 		return XM_E_ARGUMENT;
 	ret->va = e->page;
-	ret->pa = e->rights.leaf & XM_PTE_ADDR & ~(e->page_size - 1);
-	ret->size = e->page_size;
+	ret->pa = e->rights.leaf & XM_PTE_ADDR & ~(e->size - 1);
+	ret->size = e->size;
 	ret->flags = (e->rights.all & (XM_PTE_P | XM_PTE_RW | XM_PTE_US)) | (e->rights.any & XM_PTE_NX) |
 		     (e->global ? XM_PTE_G : 0);
 	return XM_OK;

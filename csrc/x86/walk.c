@@ -35,19 +35,24 @@ const char *xm_stop_text(int stop)
 	return stop >= 0 && stop < (int)(sizeof(text) / sizeof(text[0])) ? text[stop] : "unknown rule";
 }
 
+static inline struct xm_start root(const struct xm_cpu *cpu)
+{
+	return (struct xm_start){cpu->cr3 & XM_PTE_ADDR, {~0ULL, ~0ULL, 0, 0}, cpu->levels};
+}
+
 /* Steps of the manual are marked [1]..[4]. */
-static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *w)
+static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_start start, struct xm_walk *w)
 {
 	const struct xm_machine *m = cpu->machine;
 	int32_t code = xm_error_access(access, cpu->cr4, cpu->efer);
-	struct xm_rights rights = {~0ULL, ~0ULL, 0, 0};
-	uint64_t table = cpu->cr3 & XM_PTE_ADDR;
-	unsigned level = cpu->levels, shift;
+	struct xm_rights rights = start.rights;
+	uint64_t table = start.table;
+	unsigned level = start.level, shift;
 
 	w->pa = 0;
 	w->page_size = 0;
 	w->nsteps = 0;
-	w->top_level = cpu->levels;
+	w->top_level = (uint8_t)start.level;
 	if (!xm_has_access(access, cpu->cr4))
 		return xm_fault(w, XM_FAULT_UD, XM_STOP_NO_CET, 0);
 
@@ -55,7 +60,7 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 	if (!xm_canonical(va, cpu->levels))
 		return xm_fault(w, access & XM_ACC_STACK ? XM_FAULT_SS : XM_FAULT_GP, XM_STOP_NOT_CANONICAL, 0);
 
-	/* [2] From the root down to an entry that maps a page. */
+	/* [2] Down to an entry that maps a page. */
 	for (;; level--) {
 		shift = 3 + 9 * level;
 		uint64_t entry_pa = table + ((va >> shift) & 511) * 8;
@@ -85,7 +90,7 @@ static inline int walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, s
 
 int xm_walk(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
 {
-	return walk(cpu, va, access, ret);
+	return walk(cpu, va, access, root(cpu), ret);
 }
 
 /* The entries of the path as the access leaves them.  A recursive path uses one entry several times, and may use its
@@ -108,14 +113,29 @@ static void set_accessed(const struct xm_cpu *cpu, const struct xm_walk *w, uint
 	}
 }
 
+/* With caches. */
+static int cached_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
+{
+	struct xm_start start = root(cpu);
+
+	if (!xm_tlb_access(cpu, va, access, &start, ret)) {
+		walk(cpu, va, access, start, ret);
+		set_accessed(cpu, ret, access);
+		if (!ret->fault)
+			xm_tlb_fill(cpu, va, access, start, ret);
+	}
+	/* [SDM 4.10.4.1] What is cached may be why it faulted: it goes, and a retry sees the tables. */
+	if (ret->fault == XM_FAULT_PF)
+		xm_cpu_flush(cpu, xm_flush_page_fault(cpu->cr3, cpu->cr4, va));
+	return ret->fault;
+}
+
 int xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *ret)
 {
-	if (cpu->tlb && xm_tlb_access(cpu, va, access, ret))
-		return ret->fault;
-	walk(cpu, va, access, ret);
+	if (cpu->tlb)
+		return cached_access(cpu, va, access, ret);
+	walk(cpu, va, access, root(cpu), ret);
 	set_accessed(cpu, ret, access);
-	if (cpu->tlb && !ret->fault)
-		xm_tlb_fill(cpu, va, access, ret);
 	return ret->fault;
 }
 
@@ -126,7 +146,7 @@ uint64_t xm_translate(const struct xm_cpu *cpu, const uint64_t *vas, uint64_t n,
 	uint64_t i;
 
 	for (i = 0; i < n; i++) {
-		int kind = walk(cpu, vas[i], access, &w);
+		int kind = walk(cpu, vas[i], access, root(cpu), &w);
 
 		if (kind == XM_FAULT_BUS)
 			break;

@@ -1,5 +1,5 @@
 /*
- * walk.h - what the walk and the TLB share: the verdict on a translation, wherever it was found.
+ * walk.h - what the walk and the caches share: the verdict on a translation, wherever it was found.
  *
  * Knows: a processor's control state and the rules of rights.h.  Does not know: tables or cached entries.
  */
@@ -33,10 +33,17 @@ static inline int xm_judge(const struct xm_cpu *cpu, struct xm_rights rights, ui
 	return xm_fault(w, XM_FAULT_NONE, XM_STOP_NONE, -1);
 }
 
-/* An access to an address that the TLB holds: 1 with the result finished, or 0 when it must be walked. */
-int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *w);
-/* Remember the translation of an allowed access; w is its walk. */
-void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, const struct xm_walk *w);
-/* What xm_cpu_flush asks of a TLB. */
-void xm_tlb_drop(struct xm_tlb *tlb, struct xm_flush flush);
+/* Where a walk begins: at the root, or in the table that a paging-structure cache knows for the address, with the
+ * rights combined of the entries above. */
+struct xm_start {
+	uint64_t table;
+	struct xm_rights rights;
+	unsigned level; /* of the table */
+};
+
+/* What the caches say of an access: 1 with the result finished; 0 when it must be walked, from *start. */
+int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_start *start, struct xm_walk *w);
+/* Remember what the walk w, of an allowed access, read. */
+void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_start start,
+		 const struct xm_walk *w);
 #endif

@@ -71,11 +71,11 @@ class Cpu:
     "upper" sets A in the entries above the one that stopped the walk (above the leaf, when its rights did), as QEMU
     does.  A walk that leaves machine memory raises OutOfRange.
 
-    `tlb` (1 to 2**20 entries; None: every access walks) is one of the TLBs the manual allows: filled by accesses that
-    succeed, the oldest entry replaced first, dropped by `invlpg`, by register writes as SDM 4.10.4 asks, and by a fault
-    for its address.  It has no PCIDs and no paging-structure caches: with CR4.PCIDE too, every load of CR3 drops all
-    translations but global ones, which the manual permits.  `walk`, `translate` and listings read the tables as they
-    are; `load`, `store` and `fetch` use it.
+    `tlb` (1 to 2**20 entries; None: every access walks) is one of the TLBs the manual allows, with paging-structure
+    caches of as many entries for each level above: filled by accesses that succeed, tagged by PCID, the oldest entry
+    replaced first, and dropped by `invlpg`, `invpcid`, register writes and page faults as SDM 4.10.4.1 asks, and by
+    nothing else but clearing EFER.NXE.  ``cpu.cr3 = value | 1 << 63`` with CR4.PCIDE drops nothing.  `walk`,
+    `translate` and listings read the tables as they are; `load`, `store` and `fetch` use the caches.
 
     >>> from xenmmu import Machine, pte
     >>> m = Machine(1 << 20)
@@ -310,6 +310,8 @@ class Cpu:
         found = self._walk
         if found.page_size:
             return f"the page of {va:#x} at {found.pa - found.pa % 4096:#x} lies outside machine memory"
+        if not found.nsteps and found.top_level < self._c.levels:
+            return f"the table that a paging-structure cache holds for {va:#x} lies outside machine memory"
         above = found.steps[found.nsteps - 1].entry & pte.ADDR if found.nsteps else self.cr3 & pte.ADDR
         name = LEVEL_NAMES[found.top_level - found.nsteps]
         return f"the {name} of {va:#x} in the table at {above:#x} lies outside machine memory"

@@ -191,6 +191,13 @@ def of_truth(cond: Any) -> Value:
     return Value(INT, int(cond) if isinstance(cond, bool) else z3.If(cond, bv(1, 32), bv(0, 32)))
 
 
+def part_of(name: str, value: Value) -> dict[tuple[Any, ...], Value]:
+    """A member's value as sub-paths of the structure that has it."""
+    if isinstance(value.v, dict):
+        return {(name, *sub): part for sub, part in value.v.items()}
+    return {(name,): value}
+
+
 def choose(cond: Any, a: Value, b: Value) -> Value | None:
     """`a` where cond holds, else `b`; None where they are no numbers and differ."""
     if a is b or (type(a.v) is type(b.v) and not z3.is_expr(a.v) and a.v == b.v) or cond is True:
@@ -400,9 +407,9 @@ class Program:
         results: Results = [(st, Value(t, {}))]
         for (name, member), item in zip(self.structs[t.name].items(), node.exprs, strict=True):
             results = [
-                (s2, Value(t, {**done.v, (name,): convert(v, member)}))
+                (s2, Value(t, {**done.v, **part_of(name, convert(v, member))}))
                 for s, done in results
-                for s2, v in self.eval(item, s, scope)
+                for s2, v in self.initial(item, member, s, scope)
             ]
         return results
 
