@@ -130,6 +130,7 @@ enum op_kind {
 	OP_SELECTOR,          /* a: selector, loaded into FS in kernel mode */
 	OP_USER_SELECTOR,
 	OP_DESCRIPTOR_LAST = 39,
+	OP_REPEAT = 60, /* a: number of mmu_update or mmuext_op, b: times, c: foreigndom; elements ptr, val, val by turns, or cmd, arg1 */
 };
 
 #define MAILBOX_MAGIC 0x4f52414b4c454e31UL

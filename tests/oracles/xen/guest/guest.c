@@ -580,6 +580,9 @@ static void perform(const struct op *op, struct res *r)
 	case OP_RESET:
 		r->value = reset();
 		break;
+	case OP_REPEAT:
+		do_repeat(op, r);
+		break;
 	case OP_NOP:
 		break;
 	default:

@@ -22,4 +22,7 @@ void make_access(const struct op *op, struct res *r, const u8 *function, int use
 /* descriptor.c: operations 32 to 39. */
 void do_descriptor(const struct op *op, struct res *r);
 
+/* repeat.c: operation 60. */
+void do_repeat(const struct op *op, struct res *r);
+
 #endif
