@@ -35,6 +35,8 @@ const char *xm_strerror(int status)
 		return "the host has no memory for it";
 	case XM_E_PANIC:
 		return "the guest kernel met a fault or refusal it does not expect";
+	case XM_E_NOT_MODELLED:
+		return "real Xen does this, the model does not";
 	default:
 		return "unknown status";
 	}

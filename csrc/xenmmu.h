@@ -34,7 +34,8 @@ enum xm_status {
 	/* The host. */
 	XM_E_MEMORY = -8, /* the host has no memory for it */
 	/* The emulated guest kernel. */
-	XM_E_PANIC = -9, /* the guest kernel met a fault or a refusal that its code does not expect */
+	XM_E_PANIC = -9,         /* the guest kernel met a fault or a refusal that its code does not expect */
+	XM_E_NOT_MODELLED = -10, /* Xen has it, this model does not */
 };
 
 /* One sentence for a status. */
@@ -507,12 +508,38 @@ enum xm_reason {
 	XM_R_DESCRIPTOR_NOT_OWNED,
 	XM_R_DESCRIPTOR_BUSY,
 	XM_R_ASSIST,
+	/* multicall */
+	XM_R_MULTICALL_NESTED,
+	/* grant_table_op */
+	XM_R_GRANT_COUNT,
+	XM_R_GRANT_VERSION,
+	/* one request of it: no error of the call, but a status of the request */
+	XM_R_GRANT_FLAGS,
+	XM_R_GRANT_DOMAIN,
+	XM_R_GRANT_PERMISSION,
+	XM_R_GRANT_NO_HANDLE,
+	XM_R_GRANT_REF,
+	XM_R_GRANT_ENTRY,
+	XM_R_GRANT_NOT_FOR_CALLER,
+	XM_R_GRANT_READONLY,
+	XM_R_GRANT_PINS,
+	XM_R_GRANT_PAGE,
+	XM_R_GRANT_PAGE_GONE,
+	XM_R_GRANT_TYPE,
+	XM_R_GRANT_PTE,
+	XM_R_GRANT_MISMATCH,
+	XM_R_GRANT_HANDLE,
+	XM_R_GRANT_DEV_ADDR,
+	XM_R_GRANT_FRAMES,
+	XM_R_GRANT_FRAME_LIST,
+	XM_R_GRANT_IN_USE,
 	/* not Xen's: what the frame holds is not in the image that the hypervisor was taken from */
 	XM_R_NOT_CAPTURED,
 	XM_R_KINDS,
 };
 const char *xm_reason_text(int reason);
 int xm_reason_errno(int reason);
+int xm_reason_grant_status(int reason); /* GNTST_*: 0 or below */
 
 /* Xen's historic bugs and plausible slips, each consulted at one place.  The catalogue with origins is check.MUTANTS. */
 enum xm_mutant {
@@ -539,7 +566,8 @@ struct xm_xen_options {
 	uint8_t pv_linear_pt; /* boot option pv-linear-pt */
 	uint8_t tlb;          /* model a TLB: translations stay until flushed */
 	uint8_t global_pages; /* CR4.PGE while guests run, so that G entries survive a root switch */
-	uint8_t pad[5];
+	uint8_t a_on_fault;   /* enum xm_a_on_fault, of the domains' processors */
+	uint8_t pad[4];
 };
 
 struct xm_counters {
@@ -623,10 +651,11 @@ struct xm_root {
 size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max);
 
 /* References that Xen holds on a frame otherwise than by a table, a pin or a root: descriptor pages installed by set_gdt,
- * pages registered by hypercall (vcpu_info, runstate area).  Each is `count` general and as many type references. */
+ * pages registered by hypercall (vcpu_info, runstate area), device mappings of grants.  Each is `count` general and as
+ * many type references. */
 struct xm_held {
 	uint64_t mfn;
-	uint32_t type; /* XM_PGT_SEG_DESC or XM_PGT_WRITABLE */
+	uint32_t type; /* XM_PGT_SEG_DESC, XM_PGT_WRITABLE, or XM_PGT_NONE: general references only */
 	uint32_t count;
 };
 /* How many frames are held so; the first `max` of them in ret. */
@@ -705,6 +734,64 @@ uint64_t xm_domain_gdt_frame(const struct xm_domain *d, uint32_t page);
 uint64_t xm_domain_ldt_frame(const struct xm_domain *d, uint32_t page);
 
 int xm_vm_assist(struct xm_domain *d, uint32_t cmd, uint32_t type, struct xm_result *ret);
+
+/* A hypercall as the guest makes it: a number of xen/include/public/xen.h and the registers rdi, rsi, rdx, r10, r8, with
+ * arrays in the guest's own memory.  rc is what rax holds afterwards; done counts elements, requests or calls. */
+int xm_hypercall(struct xm_domain *d, uint64_t nr, const uint64_t args[5], struct xm_result *ret);
+
+#define XM_GNTTABOP_MAP_GRANT_REF 0
+#define XM_GNTTABOP_UNMAP_GRANT_REF 1
+#define XM_GNTTABOP_SETUP_TABLE 2
+#define XM_GNTTABOP_TRANSFER 4
+#define XM_GNTTABOP_COPY 5
+#define XM_GNTTABOP_QUERY_SIZE 6
+#define XM_GNTTABOP_UNMAP_AND_REPLACE 7
+#define XM_GNTTABOP_SET_VERSION 8
+#define XM_GNTTABOP_GET_STATUS_FRAMES 9
+#define XM_GNTTABOP_GET_VERSION 10
+#define XM_GNTTABOP_SWAP_GRANT_REF 11
+
+#define XM_GNTMAP_DEVICE_MAP 1
+#define XM_GNTMAP_HOST_MAP 2
+#define XM_GNTMAP_READONLY 4
+#define XM_GNTMAP_APPLICATION_MAP 8
+#define XM_GNTMAP_CONTAINS_PTE 16
+
+/* Flags of an entry of a grant table of version 1; the domain is in bits 16 to 31, the frame above. */
+#define XM_GTF_PERMIT_ACCESS 1
+#define XM_GTF_TYPE_MASK 3
+#define XM_GTF_READONLY 4
+#define XM_GTF_READING 8
+#define XM_GTF_WRITING 16
+#define XM_GTF_SUB_PAGE 256
+
+/* Requests, as they lie in a guest's memory. */
+struct xm_map_grant_ref {
+	uint64_t host_addr; /* linear address, or machine address of an L1 entry */
+	uint32_t flags;
+	uint32_t ref;
+	uint16_t dom; /* who granted it */
+	int16_t status;
+	uint32_t handle;
+	uint64_t dev_bus_addr;
+};
+
+struct xm_unmap_grant_ref {
+	uint64_t host_addr; /* 0: not the host mapping */
+	uint64_t dev_bus_addr;
+	uint32_t handle;
+	int16_t status;
+	uint16_t pad;
+};
+
+/* grant_table_op on one request, version 1 of the table.  op->status says how it went, *reason_ret which rule refused. */
+int xm_map_grant_ref(struct xm_domain *d, struct xm_map_grant_ref *op, uint32_t *reason_ret);
+int xm_unmap_grant_ref(struct xm_domain *d, struct xm_unmap_grant_ref *op, uint32_t *reason_ret);
+int xm_unmap_and_replace(struct xm_domain *d, struct xm_unmap_grant_ref *op, uint64_t new_addr, uint32_t *reason_ret);
+/* frames: room for nr_frames. */
+int xm_grant_setup_table(struct xm_domain *d, uint32_t domid, uint32_t nr_frames, uint64_t *frames,
+			 uint32_t *reason_ret);
+int xm_swap_grant_ref(struct xm_domain *d, uint32_t ref_a, uint32_t ref_b, uint32_t *reason_ret);
 
 /* toggle_guest_mode.  To user mode: the iret hypercall (XM_E_STATE without a user root: real Xen crashes the domain).
  * To kernel mode: an exception or a syscall. */

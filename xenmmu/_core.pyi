@@ -109,6 +109,28 @@ class _Lib:
     XM_DOM_PRIVILEGED: int
     XM_GDT_PAGES: int
     XM_LDT_PAGES: int
+    XM_GNTTABOP_MAP_GRANT_REF: int
+    XM_GNTTABOP_UNMAP_GRANT_REF: int
+    XM_GNTTABOP_SETUP_TABLE: int
+    XM_GNTTABOP_TRANSFER: int
+    XM_GNTTABOP_COPY: int
+    XM_GNTTABOP_QUERY_SIZE: int
+    XM_GNTTABOP_UNMAP_AND_REPLACE: int
+    XM_GNTTABOP_SET_VERSION: int
+    XM_GNTTABOP_GET_STATUS_FRAMES: int
+    XM_GNTTABOP_GET_VERSION: int
+    XM_GNTTABOP_SWAP_GRANT_REF: int
+    XM_GNTMAP_DEVICE_MAP: int
+    XM_GNTMAP_HOST_MAP: int
+    XM_GNTMAP_READONLY: int
+    XM_GNTMAP_APPLICATION_MAP: int
+    XM_GNTMAP_CONTAINS_PTE: int
+    XM_GTF_PERMIT_ACCESS: int
+    XM_GTF_TYPE_MASK: int
+    XM_GTF_READONLY: int
+    XM_GTF_READING: int
+    XM_GTF_WRITING: int
+    XM_GTF_SUB_PAGE: int
     XM_PG_V: int
     XM_PG_RW: int
     XM_PG_u: int
@@ -140,6 +162,7 @@ class _Lib:
     XM_E_LIMIT: int
     XM_E_MEMORY: int
     XM_E_PANIC: int
+    XM_E_NOT_MODELLED: int
     XM_ACC_READ: int
     XM_ACC_WRITE: int
     XM_ACC_EXECUTE: int
@@ -246,6 +269,28 @@ class _Lib:
     XM_R_DESCRIPTOR_NOT_OWNED: int
     XM_R_DESCRIPTOR_BUSY: int
     XM_R_ASSIST: int
+    XM_R_MULTICALL_NESTED: int
+    XM_R_GRANT_COUNT: int
+    XM_R_GRANT_VERSION: int
+    XM_R_GRANT_FLAGS: int
+    XM_R_GRANT_DOMAIN: int
+    XM_R_GRANT_PERMISSION: int
+    XM_R_GRANT_NO_HANDLE: int
+    XM_R_GRANT_REF: int
+    XM_R_GRANT_ENTRY: int
+    XM_R_GRANT_NOT_FOR_CALLER: int
+    XM_R_GRANT_READONLY: int
+    XM_R_GRANT_PINS: int
+    XM_R_GRANT_PAGE: int
+    XM_R_GRANT_PAGE_GONE: int
+    XM_R_GRANT_TYPE: int
+    XM_R_GRANT_PTE: int
+    XM_R_GRANT_MISMATCH: int
+    XM_R_GRANT_HANDLE: int
+    XM_R_GRANT_DEV_ADDR: int
+    XM_R_GRANT_FRAMES: int
+    XM_R_GRANT_FRAME_LIST: int
+    XM_R_GRANT_IN_USE: int
     XM_R_NOT_CAPTURED: int
     XM_R_KINDS: int
     XM_MUT_XSA_182_FASTPATH_RW: int
@@ -342,6 +387,7 @@ class _Lib:
     def xm_slot_target(self, outer: int, inner: int, levels: int, entry_va: int, level_ret: Any, va_ret: Any, /) -> int: ...
     def xm_reason_text(self, reason: int, /) -> Any: ...
     def xm_reason_errno(self, reason: int, /) -> int: ...
+    def xm_reason_grant_status(self, reason: int, /) -> int: ...
     def xm_xen_new(self, m: Any, options: Any, status_ret: Any, /) -> Any: ...
     def xm_xen_free(self, x: Any, /) -> None: ...
     def xm_xen_machine(self, x: Any, /) -> Any: ...
@@ -376,6 +422,12 @@ class _Lib:
     def xm_domain_gdt_frame(self, d: Any, page: int, /) -> int: ...
     def xm_domain_ldt_frame(self, d: Any, page: int, /) -> int: ...
     def xm_vm_assist(self, d: Any, cmd: int, type: int, ret: Any, /) -> int: ...
+    def xm_hypercall(self, d: Any, nr: int, args: Any, ret: Any, /) -> int: ...
+    def xm_map_grant_ref(self, d: Any, op: Any, reason_ret: Any, /) -> int: ...
+    def xm_unmap_grant_ref(self, d: Any, op: Any, reason_ret: Any, /) -> int: ...
+    def xm_unmap_and_replace(self, d: Any, op: Any, new_addr: int, reason_ret: Any, /) -> int: ...
+    def xm_grant_setup_table(self, d: Any, domid: int, nr_frames: int, frames: Any, reason_ret: Any, /) -> int: ...
+    def xm_swap_grant_ref(self, d: Any, ref_a: int, ref_b: int, reason_ret: Any, /) -> int: ...
     def xm_enter_user(self, d: Any, /) -> int: ...
     def xm_enter_kernel(self, d: Any, /) -> int: ...
     def xm_guest_load(self, d: Any, va: int, size: int, value_ret: Any, fault: Any, /) -> int: ...

@@ -35,6 +35,10 @@ class GuestPanic(XenMMUError):
     """The emulated guest kernel met a fault or a refusal that its code does not expect."""
 
 
+class NotModelled(XenMMUError, NotImplementedError):
+    """Real Xen does this, the model does not."""
+
+
 class GeneralProtection(XenMMUError):
     """#GP: a non-canonical address, or a register value or selector that the processor refuses."""
 
@@ -82,6 +86,7 @@ _BY_STATUS: dict[int, type[XenMMUError]] = {
     lib.XM_E_LIMIT: BadState,
     lib.XM_E_MEMORY: OutOfFrames,
     lib.XM_E_PANIC: GuestPanic,
+    lib.XM_E_NOT_MODELLED: NotModelled,
 }
 
 

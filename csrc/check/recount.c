@@ -192,8 +192,12 @@ void xm_audit_recount(struct audit *a)
 		}
 	}
 	for (size_t i = 0; i < a->held_count; i++)
-		for (uint32_t k = 0; k < a->held[i].count; k++)
-			take(a, a->held[i].mfn, a->held[i].type);
+		for (uint32_t k = 0; k < a->held[i].count; k++) {
+			if (a->held[i].type == XM_PGT_NONE)
+				a->re[a->held[i].mfn].refs++;
+			else
+				take(a, a->held[i].mfn, a->held[i].type);
+		}
 	for (uint64_t mfn = 0; mfn < a->frames; mfn++)
 		if (a->claims[mfn].count_info | a->claims[mfn].type_info)
 			read_claim(a, mfn);

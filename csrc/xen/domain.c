@@ -131,6 +131,8 @@ int xm_domain_init_vcpu(struct xm_domain *d)
 
 	if (!status && x->options.global_pages)
 		status = xm_cpu_set(&d->vcpu.cpu, XM_REG_CR4, XM_CR4_PAE | XM_CR4_PGE);
+	if (!status)
+		status = xm_cpu_set(&d->vcpu.cpu, XM_CHOICE_A_ON_FAULT, x->options.a_on_fault);
 	if (!status && x->options.tlb) {
 		d->vcpu.cpu.tlb = xm_tlb_new(x->machine, TLB_ENTRIES);
 		if (!d->vcpu.cpu.tlb)

@@ -110,7 +110,7 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 	struct xm_xen *x;
 
 	*status_ret = XM_E_ARGUMENT;
-	if (options->mutants >> XM_MUT_KINDS)
+	if (options->mutants >> XM_MUT_KINDS || options->a_on_fault > XM_A_ON_FAULT_UPPER)
 		return NULL;
 	*status_ret = XM_E_LIMIT;
 	if (frames > MAX_FRAMES)
@@ -160,6 +160,7 @@ void xm_xen_free(struct xm_xen *x)
 		x->all = d->next;
 		xm_tlb_free(d->vcpu.cpu.tlb);
 		xm_state_free(m, d->p2m);
+		xm_grants_free(d);
 		xm_state_free(m, d);
 	}
 	xm_state_free(m, x->frame);
@@ -170,11 +171,14 @@ size_t xm_xen_held(const struct xm_xen *x, struct xm_held *ret, size_t max)
 {
 	size_t n = x->nheld;
 
-	for (size_t i = 0; i < x->nheld && i < max; i++)
+	for (size_t i = 0; i < n && i < max; i++)
 		ret[i] = x->held[i];
-	for (unsigned id = 0; id < XM_MAX_DOMAINS; id++)
-		if (x->domain[id])
-			n = xm_held_descriptors(x->domain[id], ret, max, n);
+	for (unsigned id = 0; id < XM_MAX_DOMAINS; id++) {
+		if (!x->domain[id])
+			continue;
+		n = xm_held_descriptors(x->domain[id], ret, max, n);
+		n = xm_held_grants(x->domain[id], ret, max, n);
+	}
 	return n;
 }
 

@@ -6,7 +6,7 @@
  *
  * Xen 4.17: do_mmu_update, mod_l1_entry .. mod_l4_entry, do_update_va_mapping (mm.c).
  */
-#include "xen.h"
+#include "handle.h"
 
 #define CONTINUED 0x80000000U
 
@@ -109,20 +109,15 @@ static int mod_upper_entry(struct xm_xen *x, struct xm_domain *d, unsigned level
 			return reason;
 	}
 	store_entry(x, pa, level, old, entry, preserve_ad);
+	if ((old & XM_PTE_P) && xm_entry_mfn(old) != table)
+		x->deferred = 1;
 	xm_put_page_from_lne(x, table, level, old);
 	return XM_R_NONE;
 }
 
 /* ---- mmu_update -------------------------------------------------------------------------------------------------- */
 
-struct batch {
-	struct xm_domain *d;        /* the caller */
-	struct xm_domain *pt_owner; /* whose page tables */
-	unsigned pg_owner;          /* whose frames */
-	int flush;                  /* an upper level changed */
-};
-
-static int update_pt(struct batch *b, uint64_t ptr, uint64_t val, int preserve_ad)
+static int update_pt(struct xm_batch *b, uint64_t ptr, uint64_t val, int preserve_ad)
 {
 	struct xm_xen *x = b->d->xen;
 	uint64_t mfn = ptr >> XM_PAGE_SHIFT, pa = ptr & ~7ULL;
@@ -159,7 +154,7 @@ static int update_pt(struct batch *b, uint64_t ptr, uint64_t val, int preserve_a
 	return reason;
 }
 
-static int update_m2p(struct batch *b, uint64_t ptr, uint64_t val)
+static int update_m2p(struct xm_batch *b, uint64_t ptr, uint64_t val)
 {
 	struct xm_xen *x = b->d->xen;
 	uint64_t mfn = ptr >> XM_PAGE_SHIFT;
@@ -173,7 +168,7 @@ static int update_m2p(struct batch *b, uint64_t ptr, uint64_t val)
 	return XM_R_NONE;
 }
 
-static int update_one(struct batch *b, const struct xm_mmu_update *req)
+int xm_update_one(struct xm_batch *b, const struct xm_mmu_update *req)
 {
 	unsigned cmd = req->ptr & 7;
 
@@ -195,26 +190,28 @@ static int update_one(struct batch *b, const struct xm_mmu_update *req)
 	}
 }
 
+/* Whose page tables and whose frames: the upper and the lower half of foreigndom. */
+int xm_batch_tables(struct xm_batch *b, uint32_t foreigndom)
+{
+	unsigned pfd = foreigndom >> 16;
+
+	b->pt_owner = pfd ? xm_domain_by_id(b->d->xen, pfd - 1) : b->d;
+	return b->pt_owner ? XM_R_NONE : XM_R_PT_OWNER_UNKNOWN;
+}
+
 /* The hypercall's own arguments, in Xen's order; 1 when it goes on to the elements. */
-static int open_batch(struct batch *b, uint32_t count, uint32_t foreigndom, struct xm_result *ret)
+static int open_batch(struct xm_batch *b, uint32_t count, uint32_t foreigndom, struct xm_result *ret)
 {
 	struct xm_domain *d = b->d;
-	unsigned pfd = foreigndom >> 16;
 	int reason;
 
 	memset(&d->xen->at, 0, sizeof(d->xen->at));
-	b->pt_owner = d;
-	b->flush = 0;
-	if (pfd) {
-		b->pt_owner = xm_domain_by_id(d->xen, pfd - 1);
-		if (!b->pt_owner) {
-			xm_finish(d, XM_R_PT_OWNER_UNKNOWN, ret);
-			return 0;
-		}
+	reason = xm_batch_tables(b, foreigndom);
+	if (!reason) {
+		if (!(count & CONTINUED))
+			ret->done = 0;
+		reason = xm_foreigndom(d, foreigndom & 0xffff, &b->pg_owner);
 	}
-	if (!(count & CONTINUED))
-		ret->done = 0;
-	reason = xm_foreigndom(d, foreigndom & 0xffff, &b->pg_owner);
 	if (reason)
 		xm_finish(d, reason, ret);
 	return !reason;
@@ -224,7 +221,7 @@ int xm_mmu_update(struct xm_domain *d, const struct xm_mmu_update *reqs, uint32_
 		  struct xm_result *ret)
 {
 	struct xm_machine *m = d->xen->machine;
-	struct batch b = {.d = d};
+	struct xm_batch b = {.d = d};
 	uint32_t n = count & ~CONTINUED, done = 0;
 	int reason = XM_R_NONE;
 
@@ -241,7 +238,7 @@ int xm_mmu_update(struct xm_domain *d, const struct xm_mmu_update *reqs, uint32_
 	if (!open_batch(&b, count, foreigndom, ret))
 		return XM_OK;
 	for (; done < n; done++) {
-		reason = update_one(&b, &reqs[done]);
+		reason = xm_update_one(&b, &reqs[done]);
 		if (reason)
 			break;
 	}

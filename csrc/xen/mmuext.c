@@ -5,7 +5,7 @@
  *
  * Xen 4.17: do_mmuext_op, new_guest_cr3 (mm.c), do_vm_assist (common/kernel.c).
  */
-#include "xen.h"
+#include "handle.h"
 
 #define CONTINUED 0x80000000U
 
@@ -35,6 +35,7 @@ static int pin(struct xm_xen *x, uint64_t mfn, unsigned owner, unsigned type)
 		return reason;
 	}
 	if ((f->type_info & XM_PGT_PINNED) && !xm_mutant(x, XM_MUT_PIN_TWICE_COUNTS)) {
+		x->deferred |= type > XM_PGT_L1;
 		xm_put_page_and_type(x, mfn);
 		return xm_refuse(x, XM_R_ALREADY_PINNED, mfn, type, 0);
 	}
@@ -227,7 +228,7 @@ static int own_op(struct xm_domain *d, const struct xm_mmuext_op *op, unsigned o
 	}
 }
 
-static int mmuext_one(struct xm_domain *d, const struct xm_mmuext_op *op, unsigned owner)
+int xm_mmuext_one(struct xm_domain *d, const struct xm_mmuext_op *op, unsigned owner)
 {
 	struct xm_xen *x = d->xen;
 
@@ -294,7 +295,7 @@ int xm_mmuext_op(struct xm_domain *d, const struct xm_mmuext_op *ops, uint32_t c
 
 		if (cmd < XM_MMUEXT_KINDS)
 			XM_PUT(m, d->counters.mmuext[cmd], d->counters.mmuext[cmd] + 1);
-		reason = mmuext_one(d, &ops[done], owner);
+		reason = xm_mmuext_one(d, &ops[done], owner);
 		if (reason)
 			break;
 	}

@@ -17,15 +17,30 @@ enum {
 	EOPNOTSUPP = 95,
 };
 
+/* xen/include/public/grant_table.h */
+enum {
+	GNTST_GENERAL_ERROR = -1,
+	GNTST_BAD_DOMAIN = -2,
+	GNTST_BAD_GNTREF = -3,
+	GNTST_BAD_HANDLE = -4,
+	GNTST_BAD_VIRT_ADDR = -5,
+	GNTST_BAD_DEV_ADDR = -6,
+	GNTST_PERMISSION_DENIED = -8,
+	GNTST_BAD_PAGE = -9,
+	GNTST_EAGAIN = -12,
+	GNTST_NO_SPACE = -13,
+};
+
 static const struct {
 	int error;
 	const char *text;
+	int grant_status; /* what grant_table_op says of the one request; the hypercall itself goes on */
 } rules[XM_R_KINDS] = {
 	[XM_R_NONE] = {0, "not refused"},
 	[XM_R_FOREIGNDOM_OWN_ID] = {ESRCH, "foreigndom is the caller's own id; the caller is DOMID_SELF"},
 	[XM_R_FOREIGNDOM_UNKNOWN] = {ESRCH, "foreigndom names no domain"},
 	[XM_R_PT_OWNER_UNKNOWN] = {ESRCH, "the upper half of foreigndom names no domain"},
-	[XM_R_BAD_HANDLE] = {EFAULT, "the guest buffer is not readable where the hypercall wants it"},
+	[XM_R_BAD_HANDLE] = {EFAULT, "a guest address that a hypercall reads or writes is not there"},
 	[XM_R_UNKNOWN_COMMAND] = {ENOSYS, "no such command"},
 	[XM_R_NOT_SUPPORTED] = {EOPNOTSUPP, "superpages do not exist for PV guests"},
 	[XM_R_NO_PRIVILEGE] = {EPERM, "the caller has no privilege over that domain"},
@@ -77,6 +92,29 @@ static const struct {
 	[XM_R_DESCRIPTOR_NOT_OWNED] = {EINVAL, "the frame of a descriptor is not the caller's"},
 	[XM_R_DESCRIPTOR_BUSY] = {EINVAL, "the frame of a descriptor is in use as something else"},
 	[XM_R_ASSIST] = {EINVAL, "no such assist"},
+	[XM_R_MULTICALL_NESTED] = {EINVAL, "a multicall in a multicall"},
+	[XM_R_GRANT_COUNT] = {EINVAL, "not one request where one is expected, or more than 2^31"},
+	[XM_R_GRANT_VERSION] = {EINVAL, "grant tables have versions 1 and 2"},
+	[XM_R_GRANT_FLAGS] = {0, "neither a host nor a device mapping is asked for", GNTST_BAD_GNTREF},
+	[XM_R_GRANT_DOMAIN] = {0, "no domain has that number; a domain's own is its number, not DOMID_SELF",
+			       GNTST_BAD_DOMAIN},
+	[XM_R_GRANT_PERMISSION] = {0, "no privilege over the domain whose table it is", GNTST_PERMISSION_DENIED},
+	[XM_R_GRANT_NO_HANDLE] = {0, "no free handle for the mapping", GNTST_NO_SPACE},
+	[XM_R_GRANT_REF] = {0, "the reference lies beyond the granter's table", GNTST_BAD_GNTREF},
+	[XM_R_GRANT_ENTRY] = {0, "the grant's entry does not permit access", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_NOT_FOR_CALLER] = {0, "the grant is for another domain", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_READONLY] = {0, "a writable mapping of a grant for reading", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_PINS] = {0, "the grant is mapped too often", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_PAGE] = {0, "the granted frame is not the granter's", GNTST_BAD_PAGE},
+	[XM_R_GRANT_PAGE_GONE] = {0, "the granted frame is no longer the granter's", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_TYPE] = {0, "a writable mapping of a granted frame in use as something else", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_PTE] = {0, "the address names no entry of a validated L1 table of the caller", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_MISMATCH] = {0, "the entry does not map the granted frame as the grant did", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_HANDLE] = {0, "no mapping has that handle", GNTST_BAD_HANDLE},
+	[XM_R_GRANT_DEV_ADDR] = {0, "the bus address is not that of the granted frame", GNTST_BAD_DEV_ADDR},
+	[XM_R_GRANT_FRAMES] = {0, "a grant table has at most 64 frames", GNTST_GENERAL_ERROR},
+	[XM_R_GRANT_FRAME_LIST] = {0, "the list of frames cannot be written", GNTST_BAD_VIRT_ADDR},
+	[XM_R_GRANT_IN_USE] = {0, "a grant that is mapped cannot be swapped", GNTST_EAGAIN},
 	[XM_R_NOT_CAPTURED] = {EIO, "the image does not hold this frame: what is in it is not known"},
 };
 
@@ -88,4 +126,9 @@ const char *xm_reason_text(int reason)
 int xm_reason_errno(int reason)
 {
 	return reason >= 0 && reason < XM_R_KINDS ? rules[reason].error : EINVAL;
+}
+
+int xm_reason_grant_status(int reason)
+{
+	return reason >= 0 && reason < XM_R_KINDS ? rules[reason].grant_status : GNTST_GENERAL_ERROR;
 }

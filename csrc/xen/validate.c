@@ -112,6 +112,7 @@ static int promote_upper(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, un
 		reason = xm_get_page_from_lne(x, d, mfn, level, i, entry);
 		if (reason) {
 			*slot_ret = i;
+			x->deferred |= i > 0;
 			drop_entries(x, mfn, level, i);
 			return reason;
 		}

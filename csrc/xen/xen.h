@@ -46,6 +46,7 @@ struct xm_domain {
 	uint16_t domid;
 	struct xm_vcpu vcpu;
 	struct xm_counters counters;
+	struct xm_grant_table *grants; /* made when first used, kept until the hypervisor goes */
 };
 
 struct xm_xen {
@@ -69,7 +70,8 @@ struct xm_xen {
 		uint64_t mfn;
 		uint16_t level;
 		uint16_t slot;
-	} at; /* what the last refusal was looking at */
+	} at;              /* what the last refusal was looking at */
+	uint64_t deferred; /* a table was dropped: real Xen finishes that in a continuation (old_guest_table) */
 };
 
 static inline int xm_mutant(const struct xm_xen *x, enum xm_mutant which)
@@ -122,6 +124,10 @@ void xm_m2p_set(struct xm_xen *x, uint64_t mfn, uint64_t pfn);
 /* domain.c */
 struct xm_domain *xm_domain_allocate(struct xm_xen *x, uint64_t frames);
 int xm_domain_init_vcpu(struct xm_domain *d);
+
+/* grant_table.c */
+void xm_grants_free(struct xm_domain *d);
+size_t xm_held_grants(const struct xm_domain *d, struct xm_held *ret, size_t max, size_t n);
 
 /* frame.c */
 void xm_free_frame(struct xm_xen *x, uint64_t mfn);

@@ -13,6 +13,7 @@ from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, PageFault, SegmentNotPresent, fail
 from xenmmu.x86.names import BY_USER, bad_access
 from xenmmu.x86.walk import Walk, walk_result
+from xenmmu.xen.grants import GrantOps
 from xenmmu.xen.names import (
     _COUNTER_NAMES,
     _MMUEXT_NAMES,
@@ -34,14 +35,15 @@ if TYPE_CHECKING:
 Call = tuple[Any, ...]
 
 
-class Domain:
+class Domain(GrantOps):
     """A PV domain and its only virtual processor; made by :meth:`Hypervisor.create_domain`.
 
-    A hypercall is issued by the guest kernel: in user mode it is BadState.  Request arrays are the emulated guest's
-    memory in the host's: they are always readable, so that the refusals of a bad guest address cannot occur.
+    A hypercall is issued by the guest kernel: in user mode it is BadState, since a SYSCALL there goes to the guest's
+    kernel, not to Xen.  Request arrays given as Python objects are always readable; :meth:`hypercall` takes them from
+    the guest's own memory, with the refusals of bad addresses.
     """
 
-    __slots__ = ("__weakref__", "_c", "_fault", "_hv", "_mfns", "_result", "_walk")
+    __slots__ = ("__weakref__", "_fault", "_hv", "_mfns", "_result", "_walk")
 
     def __init__(self, hypervisor: Hypervisor, c: Any) -> None:
         # The C domain lives as long as its hypervisor.
@@ -248,6 +250,27 @@ class Domain:
             self._outcome(function(self._c, *args, self._result), f"multicall() entry {i}")
             for i, (function, args) in enumerate(prepared)
         ]
+
+    def hypercall(self, nr: int, *args: int) -> Result:
+        """Make a hypercall as the guest does: its number and up to five registers (rdi, rsi, rdx, r10, r8).
+
+        Arrays lie in the guest's memory, at linear addresses through the kernel root: Xen refuses an address in its own
+        range with BAD_HANDLE (EFAULT), and so it does when a copy faults, after the elements before; what it writes
+        back (``*done``, results of a multicall, continued arguments, requests of grant_table_op) is written there.
+        ``HYPERVISOR_mmu_update``, ``_multicall``, ``_update_va_mapping``, ``_update_va_mapping_otherdomain``,
+        ``_mmuext_op``, ``_vm_assist`` and ``_grant_table_op`` are modelled; another number that Xen 4.17 has raises
+        NotModelled, one that it does not have is refused with ENOSYS.  ``rc`` is rax afterwards; ``done`` the elements,
+        requests or calls completed; the reason of a request of grant_table_op, which is no error of the call, is the
+        last one's that was refused.
+        """
+        if len(args) > 5:
+            raise BadArgument(f"hypercall(): {len(args)} arguments, more than 5")
+        try:
+            registers = ffi.new("uint64_t[5]", args)
+            status = lib.xm_hypercall(self._c, nr, registers, self._result)
+        except (OverflowError, TypeError) as error:
+            _bad("hypercall()", error)
+        return self._outcome(status, f"hypercall({nr})")
 
     # ---- modes and accesses
 

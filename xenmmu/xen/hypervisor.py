@@ -48,6 +48,7 @@ def _c_options(options: Options) -> Any:
     given.pv_linear_pt = options.pv_linear_pt
     given.tlb = options.tlb
     given.global_pages = options.global_pages
+    given.a_on_fault = lib.XM_A_ON_FAULT_UPPER if options.a_on_fault == "upper" else lib.XM_A_ON_FAULT_NONE
     return given
 
 

@@ -61,6 +61,31 @@ __all__ = [
     "VMASST_WRITABLE_PAGETABLES",
     "Counters",
     "FrameInfo",
+    "GNTMAP_application_map",
+    "GNTMAP_contains_pte",
+    "GNTMAP_device_map",
+    "GNTMAP_host_map",
+    "GNTMAP_readonly",
+    "GNTTABOP_get_version",
+    "GNTTABOP_map_grant_ref",
+    "GNTTABOP_query_size",
+    "GNTTABOP_set_version",
+    "GNTTABOP_setup_table",
+    "GNTTABOP_swap_grant_ref",
+    "GNTTABOP_unmap_and_replace",
+    "GNTTABOP_unmap_grant_ref",
+    "GTF_permit_access",
+    "GTF_reading",
+    "GTF_readonly",
+    "GTF_writing",
+    "GrantResult",
+    "HYPERVISOR_grant_table_op",
+    "HYPERVISOR_mmu_update",
+    "HYPERVISOR_mmuext_op",
+    "HYPERVISOR_multicall",
+    "HYPERVISOR_update_va_mapping",
+    "HYPERVISOR_update_va_mapping_otherdomain",
+    "HYPERVISOR_vm_assist",
     "Held",
     "MmuextOp",
     "Options",
@@ -115,6 +140,35 @@ VMASST_ENABLE: int = lib.XM_VMASST_ENABLE
 VMASST_DISABLE: int = lib.XM_VMASST_DISABLE
 VMASST_WRITABLE_PAGETABLES: int = lib.XM_VMASST_WRITABLE_PAGETABLES
 VMASST_M2P_STRICT: int = lib.XM_VMASST_M2P_STRICT
+
+# Numbers of hypercalls (xen/include/public/xen.h) that Domain.hypercall() makes.
+HYPERVISOR_mmu_update = 1
+HYPERVISOR_multicall = 13
+HYPERVISOR_update_va_mapping = 14
+HYPERVISOR_grant_table_op = 20
+HYPERVISOR_vm_assist = 21
+HYPERVISOR_update_va_mapping_otherdomain = 22
+HYPERVISOR_mmuext_op = 26
+
+# Commands of grant_table_op and flags of a mapping (xen/include/public/grant_table.h).
+GNTTABOP_map_grant_ref: int = lib.XM_GNTTABOP_MAP_GRANT_REF
+GNTTABOP_unmap_grant_ref: int = lib.XM_GNTTABOP_UNMAP_GRANT_REF
+GNTTABOP_setup_table: int = lib.XM_GNTTABOP_SETUP_TABLE
+GNTTABOP_query_size: int = lib.XM_GNTTABOP_QUERY_SIZE
+GNTTABOP_unmap_and_replace: int = lib.XM_GNTTABOP_UNMAP_AND_REPLACE
+GNTTABOP_set_version: int = lib.XM_GNTTABOP_SET_VERSION
+GNTTABOP_get_version: int = lib.XM_GNTTABOP_GET_VERSION
+GNTTABOP_swap_grant_ref: int = lib.XM_GNTTABOP_SWAP_GRANT_REF
+GNTMAP_device_map: int = lib.XM_GNTMAP_DEVICE_MAP
+GNTMAP_host_map: int = lib.XM_GNTMAP_HOST_MAP
+GNTMAP_readonly: int = lib.XM_GNTMAP_READONLY
+GNTMAP_application_map: int = lib.XM_GNTMAP_APPLICATION_MAP
+GNTMAP_contains_pte: int = lib.XM_GNTMAP_CONTAINS_PTE
+# Flags of an entry of a grant table.
+GTF_permit_access: int = lib.XM_GTF_PERMIT_ACCESS
+GTF_readonly: int = lib.XM_GTF_READONLY
+GTF_reading: int = lib.XM_GTF_READING
+GTF_writing: int = lib.XM_GTF_WRITING
 
 #: Bit 52 of an L1 entry: the guest kernel wrote it without U, and Xen added U (_PAGE_GUEST_KERNEL).
 GUEST_KERNEL: int = lib.XM_PTE_GUEST_KERNEL
@@ -194,6 +248,29 @@ class Reason(IntEnum):
     DESCRIPTOR_NOT_OWNED = lib.XM_R_DESCRIPTOR_NOT_OWNED
     DESCRIPTOR_BUSY = lib.XM_R_DESCRIPTOR_BUSY
     ASSIST = lib.XM_R_ASSIST
+    MULTICALL_NESTED = lib.XM_R_MULTICALL_NESTED
+    GRANT_COUNT = lib.XM_R_GRANT_COUNT
+    GRANT_VERSION = lib.XM_R_GRANT_VERSION
+    # These are no errors of a hypercall: they come with the status of one request.
+    GRANT_FLAGS = lib.XM_R_GRANT_FLAGS
+    GRANT_DOMAIN = lib.XM_R_GRANT_DOMAIN
+    GRANT_PERMISSION = lib.XM_R_GRANT_PERMISSION
+    GRANT_NO_HANDLE = lib.XM_R_GRANT_NO_HANDLE
+    GRANT_REF = lib.XM_R_GRANT_REF
+    GRANT_ENTRY = lib.XM_R_GRANT_ENTRY
+    GRANT_NOT_FOR_CALLER = lib.XM_R_GRANT_NOT_FOR_CALLER
+    GRANT_READONLY = lib.XM_R_GRANT_READONLY
+    GRANT_PINS = lib.XM_R_GRANT_PINS
+    GRANT_PAGE = lib.XM_R_GRANT_PAGE
+    GRANT_PAGE_GONE = lib.XM_R_GRANT_PAGE_GONE
+    GRANT_TYPE = lib.XM_R_GRANT_TYPE
+    GRANT_PTE = lib.XM_R_GRANT_PTE
+    GRANT_MISMATCH = lib.XM_R_GRANT_MISMATCH
+    GRANT_HANDLE = lib.XM_R_GRANT_HANDLE
+    GRANT_DEV_ADDR = lib.XM_R_GRANT_DEV_ADDR
+    GRANT_FRAMES = lib.XM_R_GRANT_FRAMES
+    GRANT_FRAME_LIST = lib.XM_R_GRANT_FRAME_LIST
+    GRANT_IN_USE = lib.XM_R_GRANT_IN_USE
     #: Not Xen's: what the frame holds is not in the image that the hypervisor was taken from.
     NOT_CAPTURED = lib.XM_R_NOT_CAPTURED
 
@@ -301,18 +378,22 @@ class Options:
     ``pv_linear_pt``: Xen's boot option of that name, on by default.  ``tlb``: translations stay until they are
     flushed.  ``global_pages``: CR4.PGE is on while guests run, so that entries with G survive a change of root (off on
     AMD under another hypervisor).  ``mutants``: names of deliberate bugs, see ``Options.known_mutants()``; an unknown
-    one is BadArgument.
+    one is BadArgument.  ``a_on_fault``: the accessed flags that a page fault leaves set, "none" or "upper" (see
+    ``Cpu``).
     """
 
     pv_linear_pt: bool = True
     tlb: bool = False
     global_pages: bool = False
     mutants: tuple[str, ...] = ()
+    a_on_fault: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("pv_linear_pt", "tlb", "global_pages"):
             if not isinstance(getattr(self, name), bool):
                 raise BadArgument(f"option {name} is {getattr(self, name)!r}, not True or False")
+        if self.a_on_fault not in ("none", "upper"):
+            raise BadArgument(f"option a_on_fault is {self.a_on_fault!r}, not 'none' or 'upper'")
         if isinstance(self.mutants, str) or not isinstance(self.mutants, Iterable):
             raise BadArgument(f"mutants is {self.mutants!r}, not a collection of names")
         mutants = tuple(self.mutants)
@@ -334,3 +415,14 @@ class Held(NamedTuple):
     type: PageType
     #: General references, and as many type references.
     count: int  # type: ignore[assignment]  # Xen's word, not tuple.count
+
+
+class GrantResult(NamedTuple):
+    """What became of one request of grant_table_op: ``status`` is 0 or one of Xen's negative GNTST numbers."""
+
+    status: int
+    reason: Reason
+    #: Of a mapping: what unmaps it; -1 for none.
+    handle: int = -1
+    #: Of a mapping: the frame's machine address.
+    dev_bus_addr: int = 0

@@ -45,6 +45,10 @@ def describe_outcome(op: p.Op, o: p.Outcome) -> str:
         return "readable, not run: no ud2"
     if op[0] == "read":
         return p.describe_entry(o.readback)
+    if op[0] == "peek":
+        return p.describe_word(o.value, op[2])
+    if op[0] in ("poke", "move"):
+        return "done"
     return f"rc {o.rc}" + (f", reads {p.describe_entry(o.readback)}" if o.readback else "")
 
 
@@ -118,6 +122,8 @@ class Comparison:
         found, _ = self.both(case.program, ours)
         print(f"{name}: {case.question}")
         for (what, op), mine, other in zip(case.steps, ours, self.said[0], strict=True):
+            if not what and mine == other:
+                continue
             same = "" if mine == other else f"   EMULATOR: {describe_outcome(op, mine)}"
             print(f"  {what + ':':55} {describe_outcome(op, other)}{same}")
         print(f"  differences: {len(found)}", *(f"\n  * {d.text}" for d in found))

@@ -5,12 +5,14 @@ Knows: the base state that guest/guest.c makes, the public face of xenmmu.xen.  
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from array import array
 from collections.abc import Callable
 from typing import Any
 
 import program as p
+from handles import Handles
 
 from xenmmu import GeneralProtection, Machine, PageFault, SegmentNotPresent, xen
 from xenmmu._core import lib
@@ -31,10 +33,12 @@ class Emulator:
 
     def __init__(self, options: xen.Options | None = None) -> None:
         self.machine = Machine(MEMORY)
-        self.hv = xen.Hypervisor(self.machine, options)
+        # As the oracle's processor leaves the accessed flags.
+        self.hv = xen.Hypervisor(self.machine, dataclasses.replace(options or xen.Options(), a_on_fault="upper"))
         self.domain = d = self.hv.create_domain(frames=128)
         first = d.boot_frames
         window_l3, window_l2, window_l1, stub_l3, stub_l2, stub_l1, stub, ud = d.mfns[first : first + 8]
+        scratch_l1, *areas = d.mfns[first + 8 : first + 11]
         pool = d.mfns[-p.FRAMES :]
         self.reasons: dict[xen.Reason, int] = {}
         self._frames: Any = lib.xm_xen_frame_table(self.hv._c)
@@ -57,6 +61,8 @@ class Emulator:
         for i, mfn in enumerate(pool):
             self._put(window_l1, i, mfn << 12 | _P | _A | _D)
         self._put(window_l2, 0, window_l1 << 12 | _TABLE)
+        self.handles = Handles(self, scratch_l1, areas)
+        self._put(window_l2, 2, scratch_l1 << 12 | _TABLE)
         self._put(window_l3, 0, window_l2 << 12 | _TABLE)
         self._put(stub_l1, 0, stub << 12 | _P | _US | _A)
         self._put(stub_l1, 1, ud << 12 | _P | _US | _A)
@@ -84,6 +90,7 @@ class Emulator:
             "desc": self._desc,
             "selector": self._selector,
             "read": self._read,
+            **self.handles.operations,
         }
         self.reset()
 
@@ -128,6 +135,7 @@ class Emulator:
         if self.contents(p.UD) != _UD:
             self._write(self.names.frames[p.UD], _UD)
         d.mmu_update([(mfn * PAGE | xen.MMU_MACHPHYS_UPDATE, p.BASE_M2P) for mfn in self.pool])
+        self.handles.reset()
         return sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
 
     def books(self, symbols: list[int]) -> list[p.Book]:
@@ -266,7 +274,6 @@ class Emulator:
             if value >= 0 and access == d.load and self._foreign_contents(args[0]):
                 value = p.ANY
         except PageFault as fault:
-            self._mark(fault)
             # What lies behind Xen's own slots is Xen's own affair, but for the M2P and the linear map.
             code = fault.error_code & ~(1 if p.xen_private(fault.va) else 0)
             return p.Outcome(0, 0, 14, code, self.names.va_back(fault.va), user, 0, 0)
@@ -285,17 +292,6 @@ class Emulator:
         """Whether what lies there is another matter on each machine: M2P, low memory, Xen's shared page, code."""
         pa = self.domain.walk(va).pa
         return pa is not None and (pa < 1 << 20 or pa // PAGE in self._foreign)
-
-    def _mark(self, fault: PageFault) -> None:
-        """Set A in the entries above the one that a walk stopped at.
-
-        A processor may or may not; the oracle's does, xenmmu's does not.
-        """
-        code = fault.error_code
-        walk = self.domain.walk(fault.va, "execute" if code & 16 else "write" if code & 2 else "read")
-        for step in walk.steps[:-1]:
-            if not step.entry & _A:
-                self.machine.write64(step.entry_pa, step.entry | _A)
 
     def _load(self, user: int, va: int, size: int) -> p.Outcome:
         out = self._access(user, self.domain.load, self.names.va(va), size)

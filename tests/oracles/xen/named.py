@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import named_descriptors
+import named_handles
 import program as p
 
 P, RW, US, A, NX = 1, 2, 4, 0x20, 1 << 63
@@ -156,3 +157,4 @@ NAMED = {
     "failed-validation": _adjusted_after_failure(),
 }
 NAMED |= {name: Named(*question) for name, question in named_descriptors.QUESTIONS.items()}
+NAMED |= {name: Named(*question) for name, question in named_handles.QUESTIONS.items()}

@@ -16,12 +16,19 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("gdt", entries, (frame, ...))                            set_gdt
     ("desc", pa, descriptor)                                  update_descriptor
     ("selector", user, selector)                              loaded into FS
+    ("hyper", nr, ((value, kind), ...))                       a hypercall as it is, its arrays in memory
+    ("poke", va, value, kind, size)                           a word of the scratch pages or of the grant table
+    ("peek", va, kind, size)
+    ("move", from, to)                                        four bytes from one of them to another
+    ("syscall", nr)                                           a hypercall from user mode
     ("read", ptr)                                             the entry at ptr, through a read-only mapping
 
 Numbers are those of the hypercalls, but that frames have symbolic numbers (``POOL + i`` and the constants below)
 wherever a machine frame number can stand: in ptr, in val, in the arguments of mmuext_op.  A number that is no symbol
 stands for itself: device memory.  Addresses at ``WINDOW + i * 4096`` are those of the read-only mapping of pool
 frame i.
+
+A word in memory is of a kind that says where in it a frame number stands: PLAIN, ENTRY, FRAME, VA or GRANT.
 
 Knows: the meaning of each operand, how symbols become frame numbers and back.  Does not know: who runs it.
 """
@@ -63,6 +70,14 @@ UNKNOWN = SYMBOLS + 0x1FF
 
 WINDOW_SLOT, STUB_SLOT, KERNEL_SLOT = 300, 301, 511
 WINDOW = 0xFFFF960000000000
+#: Memory for arguments of hypercalls: two pages, a hole, the first page read-only, the first frame of the grant table,
+#: and a page that only a reset uses.
+SCRATCH = WINDOW + (2 << 21)
+SCRATCH_BYTES = 2 * PAGE
+SCRATCH_READ_ONLY = SCRATCH + 3 * PAGE
+GRANTS = SCRATCH + 4 * PAGE
+SPARE = SCRATCH + 5 * PAGE
+PLAIN, ENTRY, FRAME, VA, GRANT = range(5)
 USER_STUB = 0xFFFF968000000000
 USER_UD = USER_STUB + PAGE
 
@@ -177,6 +192,26 @@ class Translator:
             return self.ext(*call[1:])
         return self.va(call[1]), self.entry(call[2]), call[3]
 
+    def word(self, value: int, kind: int) -> int:
+        """A word of memory, or an argument, as the side's own."""
+        if kind == ENTRY:
+            return self.entry(value)
+        if kind == FRAME:
+            return self.frame(value)
+        if kind == VA:
+            return self.va(value)
+        return value & 0xFFFFFFFF | self.frame(value >> 32) << 32 if kind == GRANT else value
+
+    def word_back(self, value: int, kind: int) -> int:
+        """The side's own word in symbols."""
+        if kind == ENTRY:
+            return self.entry_back(value)
+        if kind == FRAME:
+            return self.entry_back(value << 12 & ADDR) >> 12
+        if kind == GRANT:
+            return value & 0xFFFFFFFF | self.entry_back(value >> 32 << 12) >> 12 << 32
+        return value
+
     def value_back(self, value: int, size: int) -> int:
         """A loaded value in symbols: whole entries, and their lower halves."""
         if size == 8:
@@ -228,9 +263,42 @@ def describe_op(op: Op) -> str:
         return f"set_gdt {op[1]} entries: " + ", ".join(NAMES.get(f, hex(f)) for f in op[2])
     if kind == "desc":
         return f"update_descriptor {describe_entry(op[1])} := {op[2]:#x}"
+    if kind in ("hyper", "poke", "peek", "move", "syscall"):
+        return _describe_memory(op)
     who = "user" if op[1] else "kernel"
     rest = " ".join([str(op[3]) if len(op) > 3 else "", *(describe_entry(v) for v in op[4:])])
     return f"{who} {kind} {op[2]:#x} {rest}".rstrip()
+
+
+_HYPERCALLS = {1: "mmu_update", 13: "multicall", 14: "update_va_mapping", 20: "grant_table_op", 21: "vm_assist"}
+_HYPERCALLS |= {22: "update_va_mapping_otherdomain", 26: "mmuext_op"}
+
+
+def _place(va: int) -> str:
+    for name, start in (("GRANTS", GRANTS), ("SCRATCH_READ_ONLY", SCRATCH_READ_ONLY), ("SCRATCH", SCRATCH)):
+        if start <= va < start + 3 * PAGE:
+            return f"{name}+{va - start:#x}"
+    return f"{va:#x}"
+
+
+def describe_word(value: int, kind: int) -> str:
+    """A symbolic word in words."""
+    if kind == FRAME:
+        return NAMES.get(value, hex(value))
+    if kind == GRANT:
+        return f"{NAMES.get(value >> 32, hex(value >> 32))} for {value >> 16 & 0xFFFF} flags {value & 0xFFFF:#x}"
+    return describe_entry(value) if kind == ENTRY else _place(value)
+
+
+def _describe_memory(op: Op) -> str:
+    kind = op[0]
+    if kind == "hyper":
+        return f"{_HYPERCALLS.get(op[1], op[1])}({', '.join(describe_word(v, k) for v, k in op[2])})"
+    if kind == "poke":
+        return f"*{_place(op[1])} := {describe_word(op[2], op[3])} ({op[4]} bytes)"
+    if kind == "peek":
+        return f"*{_place(op[1])} ({op[3]} bytes)"
+    return f"user mode calls {op[1]}" if kind == "syscall" else f"*{_place(op[2])} := *{_place(op[1])}"
 
 
 def describe(program: Iterable[Op]) -> str:

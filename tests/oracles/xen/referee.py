@@ -14,6 +14,7 @@ PAGE = p.PAGE
 (NOP, ELEMENT, MMU_UPDATE, MMUEXT, UPDATE_VA, UPDATE_VA_OTHER, VM_ASSIST, LOAD, STORE, CMPXCHG, FETCH) = range(11)
 USER, RESET, MULTICALL = 4, 17, 18
 SET_GDT, UPDATE_DESCRIPTOR, SELECTOR = 32, 33, 34
+HYPERCALL, POKE, PEEK, MOVE, SYSCALL = range(50, 55)
 _CALLS = {"mmu": MMU_UPDATE, "ext": MMUEXT, "uva": UPDATE_VA}
 
 # What a pool frame looks like at the start: allocated and mapped by the window.
@@ -138,6 +139,12 @@ class Referee:
             out += OP.pack(SET_GDT, 0, len(op[2]), op[1], 0, 0, 0, 0, 0, 0)
             for frame in op[2]:
                 out += OP.pack(ELEMENT, 0, 0, names.frame(frame), 0, 0, 0, 0, 0, 0)
+        elif kind == "hyper":
+            args = [names.word(value, of) for value, of in op[2]]
+            args += [0] * (6 - len(args))
+            out += OP.pack(HYPERCALL, 0, 2, op[1], 0, 0, 0, 0, 0, 0)
+            out += OP.pack(ELEMENT, 0, 0, *args[:3], 0, 0, 0, 0)
+            out += OP.pack(ELEMENT, 0, 0, *args[3:], 0, 0, 0, 0)
         elif kind == "multi":
             out += OP.pack(MULTICALL, 0, len(op[1]), 0, 0, 0, 0, 0, 0, 0)
             for call in op[1]:
@@ -157,6 +164,14 @@ class Referee:
             return UPDATE_DESCRIPTOR, 0, 0, names.entry(op[1]), op[2], 0, 0, self._readback_va(op[1] & ~7), 0, 0
         if kind == "selector":
             return SELECTOR + op[1], 0, 0, op[2], 0, 0, 0, 0, 0, 0
+        if kind == "poke":
+            return POKE, op[4], 0, op[1], names.word(op[2], op[3]), 0, 0, 0, 0, 0
+        if kind == "peek":
+            return PEEK, op[3], 0, op[1], 0, 0, 0, 0, 0, 0
+        if kind == "move":
+            return MOVE, 4, 0, op[1], op[2], 0, 0, 0, 0, 0
+        if kind == "syscall":
+            return SYSCALL, 0, 0, op[1], 0, 0, 0, 0, 0, 0
         if kind == "read":
             return NOP, 0, 0, 0, 0, 0, 0, self._readback_va(op[1]), 0, 0
         mode = USER if op[1] else 0
@@ -173,6 +188,8 @@ class Referee:
         names, value = self.names, a.value
         if value and op[0] in ("load", "cmpxchg"):
             value = names.value_back(value, op[3])
+        elif op[0] == "peek":
+            value = names.word_back(value, op[2])
         elif op[0] == "store":
             value = 0
         cr2, code = (names.va_back(a.cr2), a.error_code) if a.vector == 14 else (0, a.error_code)

@@ -121,16 +121,21 @@ enum op_kind {
 	OP_USER_STORE,
 	OP_USER_CMPXCHG,
 	OP_USER_FETCH,
-	OP_HYPERCALL, /* a: number; elements of three words each are the arguments, literally */
-	OP_COPY_IN,   /* a: offset in the scratch page, b: value, for arguments of OP_HYPERCALL */
-	OP_RESET,     /* back to the base state: roots, slots, pins, contents */
+	OP_RESET = 17, /* back to the base state: roots, slots, pins, contents */
 	OP_MULTICALL, /* elements a: OP_MMU_UPDATE, OP_MMUEXT or OP_UPDATE_VA, b, c, d: their words; value: a byte of rc each */
 	OP_SET_GDT = 32,      /* a: entries, elements a: the frames */
 	OP_UPDATE_DESCRIPTOR, /* a: machine address, b: descriptor */
 	OP_SELECTOR,          /* a: selector, loaded into FS in kernel mode */
 	OP_USER_SELECTOR,
 	OP_DESCRIPTOR_LAST = 39,
-	OP_REPEAT = 60, /* a: number of mmu_update or mmuext_op, b: times, c: foreigndom; elements ptr, val, val by turns, or cmd, arg1 */
+	OP_HYPERCALL = 50, /* a: number; elements of three words each are the arguments, literally */
+	OP_POKE,           /* a: address in the scratch pages or the grant table, b: value, size 4 or 8 */
+	OP_PEEK,           /* a: the same, read back */
+	OP_MOVE,           /* a: from, b: to, four bytes */
+	OP_SYSCALL,        /* a: number, as a hypercall of user mode */
+	OP_HANDLE_LAST = 59,
+	OP_REPEAT =
+		60, /* a: number of mmu_update or mmuext_op, b: times, c: foreigndom; elements ptr, val, val by turns, or cmd, arg1 */
 };
 
 #define MAILBOX_MAGIC 0x4f52414b4c454e31UL

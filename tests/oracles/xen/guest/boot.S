@@ -197,6 +197,9 @@ access selector
 	xor	%eax, %eax
 	mov	%eax, %fs
 	jmp	access_done
+access number
+	mov	%rdi, %rax
+	jmp	access_done
 access fetch
 	jmp	*%rdi
 access_done:

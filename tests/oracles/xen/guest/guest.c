@@ -7,35 +7,18 @@
  *
  *	0xffffffff80000000	this image and the boot tables (L4 slot 511)
  *	0xffff960000000000	read-only window on the pool, frame i at i * 4096 (L4 slot 300)
+ *	0xffff960000400000	memory for hypercall arguments (guest.h)
  *	0xffff968000000000	the access functions for user mode, then a page of ud2 (L4 slot 301)
  */
 #include "guest.h"
 
-#define WINDOW 0xffff960000000000UL
 #define WINDOW_SLOT 300
 #define USER_STUB 0xffff968000000000UL
 #define STUB_SLOT 301
 #define KERNEL_SLOT 511
 
-#define DOMID_SELF 0x7ff0
-
 #define MACHPHYS_UPDATE 1
 #define BASE_M2P 0x1000 /* what the table holds for a pool frame in the base state */
-
-#define P 1UL
-#define RW 2UL
-#define US 4UL
-#define A 0x20UL
-#define D 0x40UL
-#define MFN 0x000ffffffffff000UL
-
-#define EXT_UNPIN 4
-#define EXT_NEW_BASEPTR 5
-#define EXT_TLB_FLUSH_LOCAL 6
-#define EXT_SET_LDT 13
-#define EXT_NEW_USER_BASEPTR 15
-#define EXT_CLEAR_PAGE 16
-#define EXT_COPY_PAGE 17
 
 #define MAX_MULTICALL 8
 #define DONE_UNTOUCHED 0x5555
@@ -44,11 +27,12 @@
 static struct {
 	u64 window_l3[512], window_l2[512], window_l1[512];
 	u64 stub_l3[512], stub_l2[512], stub_l1[512];
+	u64 scratch_l1[512];
 	u8 stub[PAGE_SIZE];
 	u8 ud[PAGE_SIZE];
 } fixed __attribute__((aligned(PAGE_SIZE)));
 
-static struct mailbox mailbox __attribute__((aligned(PAGE_SIZE)));
+struct mailbox mailbox __attribute__((aligned(PAGE_SIZE)));
 static struct op ops[MAX_OPS] __attribute__((aligned(PAGE_SIZE)));
 static struct res results[MAX_OPS] __attribute__((aligned(PAGE_SIZE)));
 static u64 pool[POOL_FRAMES] __attribute__((aligned(PAGE_SIZE)));
@@ -61,7 +45,7 @@ static union {
 
 static const struct start_info *start;
 static u64 *boot_l4;
-static u64 kernel_root, user_root;
+u64 kernel_root, user_root;
 static volatile u64 *upcall_cr2;
 static u64 shared_info_page[512] __attribute__((aligned(PAGE_SIZE)));
 
@@ -81,7 +65,6 @@ _Noreturn void abandon(void);
 _Noreturn void on_trap(const u64 *frame, u32 vector, u32 has_error_code);
 _Noreturn void guest_main(const struct start_info *si);
 void *memcpy(void *to, const void *from, u64 n);
-void *memset(void *to, int byte, u64 n);
 
 /* ---- Xen ---------------------------------------------------------------------------------------------------------- */
 
@@ -103,14 +86,14 @@ static s64 mmu_update(const struct mmu_update *reqs, u32 count, u64 *done, u64 f
 	return hypercall(HC_mmu_update, (u64)reqs, count, (u64)done, fd, 0);
 }
 
-static s64 mmuext(u32 cmd, u64 arg1, u64 arg2)
+s64 mmuext(u32 cmd, u64 arg1, u64 arg2)
 {
 	struct mmuext_op op = {cmd, 0, arg1, arg2};
 
 	return hypercall(HC_mmuext_op, (u64)&op, 1, 0, DOMID_SELF, 0);
 }
 
-static s64 set_entry(u64 mfn, u64 slot, u64 val)
+s64 set_entry(u64 mfn, u64 slot, u64 val)
 {
 	struct mmu_update u = {(mfn << 12) + slot * 8, val};
 
@@ -146,7 +129,7 @@ static _Noreturn void die(const char *what, u64 n)
 		hypercall(HC_sched_op, 0 /* yield */, 0, 0, 0, 0);
 }
 
-static void must(const char *what, s64 rc)
+void must(const char *what, s64 rc)
 {
 	if (rc)
 		die(what, (u64)rc);
@@ -201,7 +184,7 @@ static void init_traps(void)
 
 /* ---- the base state ----------------------------------------------------------------------------------------------- */
 
-static u64 mfn_of(const void *p)
+u64 mfn_of(const void *p)
 {
 	return ((const u64 *)start->mfn_list)[((u64)p - VIRT_BASE) >> 12];
 }
@@ -244,6 +227,8 @@ static void build_fixed(void)
 	fill_pool();
 	fixed.window_l3[0] = mfn_of(fixed.window_l2) << 12 | P | RW | US | A;
 	fixed.window_l2[0] = mfn_of(fixed.window_l1) << 12 | P | RW | US | A;
+	fixed.window_l2[2] = mfn_of(fixed.scratch_l1) << 12 | P | RW | US | A;
+	fill_scratch(fixed.scratch_l1);
 	fixed.stub_l3[0] = mfn_of(fixed.stub_l2) << 12 | P | RW | US | A;
 	fixed.stub_l2[0] = mfn_of(fixed.stub_l1) << 12 | P | RW | US | A;
 	fixed.stub_l1[0] = mfn_of(fixed.stub) << 12 | P | US | A;
@@ -258,6 +243,7 @@ static void build_fixed(void)
 	must("oracle: stub ", set_entry(mfn_of(boot_l4), STUB_SLOT, mfn_of(fixed.stub_l3) << 12 | P | RW | US | A));
 	/* The stub stays an L3 when nothing uses it. */
 	must("oracle: pin ", mmuext(2, mfn_of(fixed.stub_l3), 0));
+	init_grants(mfn_of(fixed.scratch_l1));
 }
 
 static void init_mailbox(void)
@@ -321,6 +307,7 @@ static u64 reset(void)
 	for (u64 i = 0; i < POOL_FRAMES; i++)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
+	reset_grants();
 	restore_ud();
 	return stuck;
 }
@@ -338,16 +325,14 @@ int is_fixed(u64 mfn)
 	       mfn == mfn_of(fixed.window_l3);
 }
 
-/* Would the request take this kernel's own tables, slots or pages from under it? */
-static int cuts_the_branch(const struct mmu_update *u)
+int cuts_the_branch(const struct mmu_update *u)
 {
 	u64 mfn = u->ptr >> 12;
 
 	return is_fixed(mfn) || ((mfn == kernel_root || mfn == mailbox.boot_l4) && fixed_slot(u->ptr >> 3 & 511));
 }
 
-/* The entries of an L4 that programs have a name for, 0 for another frame. */
-static const u64 *entries_of(u64 mfn)
+const u64 *entries_of(u64 mfn)
 {
 	if (mfn == mailbox.boot_l4)
 		return boot_l4;
@@ -357,8 +342,7 @@ static const u64 *entries_of(u64 mfn)
 	return 0;
 }
 
-/* Is there nothing for this kernel to stand on in the new root? */
-static int root_without_kernel(u64 mfn)
+int root_without_kernel(u64 mfn)
 {
 	const u64 *l4 = entries_of(mfn);
 
@@ -370,8 +354,7 @@ static int root_without_kernel(u64 mfn)
 	return 0;
 }
 
-/* Is the L1 that serves va one of this kernel's own? */
-static int lies_in_own_tables(u64 va)
+int lies_in_own_tables(u64 va)
 {
 	const u64 *l4 = entries_of(kernel_root);
 
@@ -519,18 +502,6 @@ static void fetch(const struct op *op, struct res *r, int user)
 		r->rc = trap.rip == op->a ? 0 : RC_SKIPPED;
 }
 
-static void do_hypercall(const struct op *op, struct res *r)
-{
-	u64 arg[6] = {0};
-
-	for (u32 i = 0; i < op->count && i < 2; i++) {
-		arg[3 * i] = op[1 + i].a;
-		arg[3 * i + 1] = op[1 + i].b;
-		arg[3 * i + 2] = op[1 + i].c;
-	}
-	r->rc = hypercall((unsigned)op->a, arg[0], arg[1], arg[2], arg[3], arg[4]);
-}
-
 static void perform(const struct op *op, struct res *r)
 {
 	switch (op->kind) {
@@ -568,12 +539,6 @@ static void perform(const struct op *op, struct res *r)
 	case OP_USER_FETCH:
 		fetch(op, r, op->kind == OP_USER_FETCH);
 		break;
-	case OP_HYPERCALL:
-		do_hypercall(op, r);
-		break;
-	case OP_COPY_IN:
-		scratch[op->a / 8 % 512] = op->b;
-		break;
 	case OP_MULTICALL:
 		do_multicall(op, r);
 		break;
@@ -588,6 +553,8 @@ static void perform(const struct op *op, struct res *r)
 	default:
 		if (op->kind >= OP_SET_GDT && op->kind <= OP_DESCRIPTOR_LAST)
 			do_descriptor(op, r);
+		else if (op->kind >= OP_HYPERCALL && op->kind <= OP_HANDLE_LAST)
+			do_handle(op, r);
 		else
 			r->rc = RC_SKIPPED;
 	}
