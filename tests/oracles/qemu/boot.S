@@ -5,6 +5,7 @@
 
 #define PHYS(symbol) ((symbol) - 0xffffffff80000000)
 #define KEY_15_HIGH  0x78000000
+#define IA32_S_CET   0x6a2
 
 	.section .boot, "ax"
 	.code32
@@ -32,6 +33,7 @@ start:
 	movl $KEY_15_HIGH, OWN_PDPT + 510 * 8 + 4
 	movl $(OWN_PD + 0x67), OWN_PDPT + 511 * 8
 	movl $(USER_CODE + 0xe5), OWN_PD
+	movl $(SHADOW_STACK + 0xe1), OWN_PD + 8
 	movl $(OWN_PDPT + 0x67), OWN_PML4
 	movl $(OWN_PDPT + 0x67), OWN_PML4 + 511 * 8
 	movl $0x20, %ebx
@@ -71,7 +73,7 @@ high:
 	call guest_main
 	hlt
 
-/* void run_access(unsigned op, uint64_t va, uint64_t value, uint64_t rflags, int user) */
+/* void run_access(unsigned op, uint64_t va, uint64_t value, uint64_t rflags, int user, uint64_t s_cet) */
 	.globl run_access
 run_access:
 	pushq %rbx
@@ -81,7 +83,20 @@ run_access:
 	pushq %r14
 	pushq %r15
 	movq %rsp, saved_rsp(%rip)
+	movl %r9d, saved_s_cet(%rip)
 	movq %rsi, %rbx
+	testl %r9d, %r9d
+	jz 2f
+	movq %rcx, %r10
+	movq %rdx, %r11
+	movl $IA32_S_CET, %ecx
+	movl %r9d, %eax
+	xorl %edx, %edx
+	wrmsr
+	setssbsy
+	movq %r10, %rcx
+	movq %r11, %rdx
+2:
 	movq %rdx, %rax
 	shll $4, %edi
 	testl %r8d, %r8d
@@ -115,6 +130,16 @@ accesses:
 	.balign 16
 	jmp *%rbx
 	.balign 16
+	movl $1, %eax
+	incsspq %rax
+	int3
+	.balign 16
+	wrssq %rax, (%rbx)
+	int3
+	.balign 16
+	wrussq %rax, (%rbx)
+	int3
+	.balign 16
 accesses_end:
 
 	.globl on_int3, on_13, on_14, on_other
@@ -133,6 +158,13 @@ on_other:
 	movl $99, fault_vector(%rip)
 back:
 	movq %rax, access_data(%rip)
+	cmpl $0, saved_s_cet(%rip)
+	je 1f
+	movl $IA32_S_CET, %ecx
+	xorl %eax, %eax
+	xorl %edx, %edx
+	wrmsr
+1:
 	movq saved_rsp(%rip), %rsp
 	pushq $2
 	popfq
@@ -164,6 +196,7 @@ saved_rsp:	.quad 0
 fault_code:	.quad 0
 access_data:	.quad 0
 fault_vector:	.long 0
+saved_s_cet:	.long 0
 	.balign 16
 	.skip 8192
 boot_stack_top:

@@ -1,9 +1,10 @@
 /*
  * bulk.c - makes cases for the guest in its memory file, and judges its results by the C core.
  *
- *	bulk make FILE CASES SEED LEVELS PHYSBITS	bulk judge FILE CASES SEED LEVELS PHYSBITS
+ *	bulk make FILE CASES SEED LEVELS PHYSBITS [cet]	bulk judge FILE CASES SEED LEVELS PHYSBITS [cet]
  *
- * A case is drawn from the seed and its number, so that the judge draws the same again.  Printed by the judge: one line
+ * A case is drawn from the seed and its number, so that the judge draws the same again; "cet" is a processor with
+ * shadow stacks and no protection keys.  Printed by the judge: one line
  * "name number" for each count; the first differences follow on standard error.
  */
 #include <fcntl.h>
@@ -102,7 +103,34 @@ static void draw_control(struct random *r, struct test_case *c)
 	c->pkrs = (uint32_t)(next(r) & next(r)) & 0x3fffffff;
 }
 
-static void draw(uint64_t seed, uint64_t number, unsigned levels, unsigned attempt, struct test_case *c)
+/* CR4.CET, which needs CR0.WP, some accesses of the shadow stack, and leaves that make one. */
+static void add_shadow_stack(struct random *r, struct test_case *c)
+{
+	c->flags = (uint16_t)((c->flags & ~(F_PKE | F_PKS)) | F_WP | F_CET);
+	if (chance(r, 60)) {
+		c->op = (uint16_t)(OP_SHADOW_POP + below(r, 3));
+		/* The last word of every 64 bytes stays INT3. */
+		c->va &= ~((c->va & 56) == 56 ? 15ULL : 7ULL);
+		if (c->op == OP_SHADOW_POP)
+			c->flags |= F_USER;
+		else if (c->op == OP_USER_SHADOW_WRITE)
+			c->flags &= (uint16_t)~F_USER;
+	}
+	/* Of the shadow stack of the mode that makes the access, often. */
+	if (c->op >= OP_SHADOW_POP && chance(r, 50)) {
+		int user = (c->flags & F_USER) || c->op == OP_USER_SHADOW_WRITE;
+
+		for (unsigned level = 1; level <= 4; level++)
+			c->entry[level - 1] |= XM_PTE_P | XM_PTE_RW | (user ? XM_PTE_US : 0);
+		if (!user)
+			c->entry[below(r, 4)] &= ~XM_PTE_US;
+	}
+	for (unsigned level = 1; level <= 3; level++)
+		if ((level == 1 || (c->entry[level - 1] & XM_PTE_PS)) && chance(r, 70))
+			c->entry[level - 1] = (c->entry[level - 1] & ~XM_PTE_RW) | XM_PTE_D;
+}
+
+static void draw(uint64_t seed, uint64_t number, unsigned levels, int cet, unsigned attempt, struct test_case *c)
 {
 	struct random control = {seed * 0x100000001b3ULL + number / 16};
 	struct random r = {(seed << 40 ^ number) * 0x2545f4914f6cdd1dULL + attempt};
@@ -114,6 +142,8 @@ static void draw(uint64_t seed, uint64_t number, unsigned levels, unsigned attem
 	c->va = draw_va(&r, levels, c->op);
 	for (unsigned i = 1; i <= levels; i++)
 		c->entry[i - 1] = draw_entry(&r, i);
+	if (cet)
+		add_shadow_stack(&r, c);
 }
 
 /* ---- what the C core says ----------------------------------------------------------------------------------------- */
@@ -122,7 +152,7 @@ struct world {
 	struct xm_machine *machine;
 	struct xm_cpu *cpu;
 	unsigned levels;
-	uint16_t flags; /* of the processor now */
+	int cet;
 };
 
 static void must(int status)
@@ -139,7 +169,7 @@ static void set_control(struct world *w, const struct test_case *c)
 	must(xm_cpu_set(w->cpu, XM_REG_CR4,
 			XM_CR4_PAE | (w->levels == 5 ? XM_CR4_LA57 : 0) | (c->flags & F_SMEP ? XM_CR4_SMEP : 0) |
 				(c->flags & F_SMAP ? XM_CR4_SMAP : 0) | (c->flags & F_PKE ? XM_CR4_PKE : 0) |
-				(c->flags & F_PKS ? XM_CR4_PKS : 0)));
+				(c->flags & F_PKS ? XM_CR4_PKS : 0) | (c->flags & F_CET ? XM_CR4_CET : 0)));
 	must(xm_cpu_set(w->cpu, XM_REG_EFER, XM_EFER_LME | XM_EFER_LMA | (c->flags & F_NXE ? XM_EFER_NXE : 0)));
 	must(xm_cpu_set(w->cpu, XM_REG_PKRU, c->pkru));
 	must(xm_cpu_set(w->cpu, XM_REG_PKRS, c->pkrs));
@@ -153,7 +183,15 @@ static uint64_t slot(const struct test_case *c, unsigned level)
 
 static uint32_t access_of(const struct test_case *c)
 {
-	static const uint32_t kind[] = {XM_ACC_READ, XM_ACC_WRITE, XM_ACC_WRITE, XM_ACC_EXECUTE};
+	static const uint32_t kind[] = {
+		[OP_READ] = XM_ACC_READ,
+		[OP_WRITE] = XM_ACC_WRITE,
+		[OP_EXCHANGE] = XM_ACC_WRITE,
+		[OP_EXECUTE] = XM_ACC_EXECUTE,
+		[OP_SHADOW_POP] = XM_ACC_SHADOW_STACK,
+		[OP_SHADOW_WRITE] = XM_ACC_SHADOW_STACK | XM_ACC_WRITE,
+		[OP_USER_SHADOW_WRITE] = XM_ACC_SHADOW_STACK | XM_ACC_WRITE | XM_ACC_USER,
+	};
 
 	return kind[c->op] | (c->flags & F_USER ? XM_ACC_USER : 0);
 }
@@ -175,6 +213,10 @@ static int usable(const struct world *w, const struct test_case *c, const struct
 		if (at < table(1) || at >= table(6) || at == table(w->levels) + 511 * 8)
 			return 0;
 	}
+	/* A shadow-stack pointer that is not canonical cannot be set; its page must be there, for the guest's own sake. */
+	if (c->op >= OP_SHADOW_POP &&
+	    (walk->fault == XM_FAULT_GP ? c->op == OP_SHADOW_POP : !walk->fault && !in_data(walk->pa)))
+		return 0;
 	return walk->fault || in_data(walk->pa) || (c->op != OP_EXECUTE && walk->pa >> 33);
 }
 
@@ -202,7 +244,7 @@ static void case_and_answer(struct world *w, uint64_t seed, uint64_t number, str
 	unsigned attempt = 0;
 
 	do {
-		draw(seed, number, w->levels, attempt++, c);
+		draw(seed, number, w->levels, w->cet, attempt++, c);
 		expect(w, c, walk, r);
 	} while (!usable(w, c, walk));
 }
@@ -269,10 +311,11 @@ static void make_data(uint8_t *memory)
 int main(int argc, char **argv)
 {
 	struct world w = {0};
-	uint64_t counts[CLASSES] = {0}, faults = 0;
+	uint64_t counts[CLASSES] = {0}, faults = 0, shadow[2] = {0};
 
-	if (argc != 7)
+	if (argc != 7 && (argc != 8 || strcmp(argv[7], "cet")))
 		return 2;
+	w.cet = argc == 8;
 	int making = !strcmp(argv[1], "make"), fd = open(argv[2], O_RDWR);
 	uint64_t cases = strtoull(argv[3], NULL, 0), seed = strtoull(argv[4], NULL, 0);
 	unsigned physbits = (unsigned)atoi(argv[6]);
@@ -312,12 +355,17 @@ int main(int argc, char **argv)
 
 		counts[class]++;
 		faults += ours.vector != 0;
+		if (drawn.op >= OP_SHADOW_POP)
+			shadow[!ours.vector]++;
 		if (class == UNEXPLAINED && counts[class] <= 5)
 			tell(i, &drawn, &ours, &theirs[i]);
 	}
 	if (!making) {
 		printf("cases %llu\nfaults %llu\ndone %llu\n", (unsigned long long)cases, (unsigned long long)faults,
 		       (unsigned long long)parameters[3]);
+		if (w.cet)
+			printf("shadow_stack_faults %llu\nshadow_stack_allowed %llu\n", (unsigned long long)shadow[0],
+			       (unsigned long long)shadow[1]);
 		for (int i = 0; i < CLASSES; i++)
 			printf("%s %llu\n", class_names[i], (unsigned long long)counts[i]);
 	}

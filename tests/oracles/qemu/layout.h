@@ -4,7 +4,7 @@
  * Physical memory of the guest, which is a file that both see:
  *
  *	1 MiB    the guest	2 MiB   its code for CPL 3	4 MiB   2 MiB of data
- *	6 MiB    tables		~128 MiB parameters		128 MiB cases		256 MiB results
+ *	6 MiB    tables		8 MiB   a shadow stack	~128 MiB parameters	128 MiB cases	256 MiB results
  */
 #ifndef LAYOUT_H
 #define LAYOUT_H
@@ -17,6 +17,7 @@
 #define OWN_PDPT 0x611000
 #define OWN_PD 0x612000
 #define BOOT_ROOT 0x613000
+#define SHADOW_STACK 0x800000
 #define PARAMETERS 0x7fff000
 #define CASES 0x8000000
 #define RESULTS 0x10000000
@@ -24,6 +25,8 @@
 
 #define KERNEL_VA 0xffffffff80000000
 #define USER_VA 0xffffffffc0000000
+#define SHADOW_VA 0xffffffffc0200000 /* SHADOW_STACK, as a page of a supervisor's shadow stack */
+#define TOKEN 0xff8
 
 #define MAGIC 0x78656e6d6d75 /* in parameter 0; parameters 1 and 2 are levels and cases, 3 is the number done */
 
@@ -33,9 +36,10 @@
 #ifndef __ASSEMBLER__
 #include <stdint.h>
 
-enum { OP_READ, OP_WRITE, OP_EXCHANGE, OP_EXECUTE };
-enum { F_WP = 1, F_NXE = 2, F_SMEP = 4, F_SMAP = 8, F_PKE = 16, F_PKS = 32, F_AC = 64, F_USER = 128 };
-#define CONTROL_FLAGS 63
+/* Those of a shadow stack: INCSSP by the user, WRSS, and WRUSS by the supervisor. */
+enum { OP_READ, OP_WRITE, OP_EXCHANGE, OP_EXECUTE, OP_SHADOW_POP, OP_SHADOW_WRITE, OP_USER_SHADOW_WRITE };
+enum { F_WP = 1, F_NXE = 2, F_SMEP = 4, F_SMAP = 8, F_PKE = 16, F_PKS = 32, F_AC = 64, F_USER = 128, F_CET = 256 };
+#define CONTROL_FLAGS (63 | F_CET)
 
 struct test_case {
 	uint64_t entry[5]; /* of level i at [i - 1] */

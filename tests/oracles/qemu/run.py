@@ -40,6 +40,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     first: str = ""
     seconds: float = 0.0
+    model: str = "QEMU TCG"
 
     @property
     def agrees(self) -> bool:
@@ -47,7 +48,7 @@ class Report:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{name} {n}" for name, n in self.counts.items())
-        return f"QEMU TCG: {self.seconds:.1f} s: {counts}\n{self.first}".rstrip()
+        return f"{self.model}: {self.seconds:.1f} s: {counts}\n{self.first}".rstrip()
 
 
 def lacking() -> str | None:
