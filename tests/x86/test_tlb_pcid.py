@@ -256,7 +256,7 @@ def test_a_stale_upper_entry_shows_until_it_is_flushed(name: str, level: int) ->
 
 
 def test_amds_tce_keeps_unrelated_upper_entries_at_invlpg() -> None:
-    for efer, seen in ((0xD00, True), (0xD00 | 1 << 15, False)):
+    for efer, seen in ((0xD00, True), (0xD00 | x86.EFER_TCE, False)):
         w = World(efer=efer, vendor="amd")
         assert not w.fresh(3)
         relink(w, 2)

@@ -48,6 +48,7 @@ CR4_PKS: int = lib.XM_CR4_PKS
 EFER_LME: int = lib.XM_EFER_LME
 EFER_LMA: int = lib.XM_EFER_LMA
 EFER_NXE: int = lib.XM_EFER_NXE
+EFER_TCE: int = lib.XM_EFER_TCE
 
 PF_P: int = lib.XM_PF_P
 PF_W: int = lib.XM_PF_W
