@@ -24,6 +24,7 @@ __all__ = [
     "EFER_LMA",
     "EFER_LME",
     "EFER_NXE",
+    "EFER_TCE",
     "PF_I",
     "PF_P",
     "PF_PK",
