@@ -561,13 +561,21 @@ enum xm_mutant {
 	XM_MUT_KINDS,
 };
 
+/* Which Xen is modelled.  3.1, of 2007, is read from its source and, unlike 4.17, compared with no real one. */
+enum xm_xen_version {
+	XM_XEN_4_17 = 0,
+	XM_XEN_3_1 = 1,
+	XM_XEN_VERSIONS,
+};
+
 struct xm_xen_options {
 	uint64_t mutants;     /* bit i: enum xm_mutant i */
 	uint8_t pv_linear_pt; /* boot option pv-linear-pt */
 	uint8_t tlb;          /* model a TLB: translations stay until flushed */
 	uint8_t global_pages; /* CR4.PGE while guests run, so that G entries survive a root switch */
 	uint8_t a_on_fault;   /* enum xm_a_on_fault, of the domains' processors */
-	uint8_t pad[4];
+	uint8_t version;      /* enum xm_xen_version */
+	uint8_t pad[3];
 };
 
 struct xm_counters {
@@ -1034,6 +1042,7 @@ struct xm_books {
 	int pv_linear_pt; /* linear tables are allowed */
 	const struct xm_held *held;
 	size_t held_count;
+	int version; /* enum xm_xen_version */
 };
 
 /* Each stores the first `max` violations in ret and the number of all in *found_ret.  XM_E_MEMORY without scratch

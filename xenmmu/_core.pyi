@@ -309,6 +309,9 @@ class _Lib:
     XM_MUT_OLD_ROOT_NOT_PUT: int
     XM_MUT_CLEAR_PAGE_NO_TYPE: int
     XM_MUT_KINDS: int
+    XM_XEN_4_17: int
+    XM_XEN_3_1: int
+    XM_XEN_VERSIONS: int
     XM_DESIGN_STOCK: int
     XM_DESIGN_STOCK_LITERAL: int
     XM_DESIGN_KEPT: int

@@ -134,6 +134,7 @@ int xm_audit_books(const struct xm_books *books, struct xm_violation *ret, size_
 			  .roots = books->roots,
 			  .roots_count = books->roots_count,
 			  .linear_allowed = books->pv_linear_pt,
+			  .of_2007 = books->version == XM_XEN_3_1,
 			  .held = books->held,
 			  .held_count = books->held_count,
 			  .ret = ret,
@@ -163,8 +164,14 @@ int xm_audit(const struct xm_xen *x, struct xm_violation *ret, size_t max, size_
 	struct xm_root *roots = calloc(n ? n : 1, sizeof(*roots));
 	size_t held_count = xm_xen_held(x, NULL, 0);
 	struct xm_held *held = calloc(held_count ? held_count : 1, sizeof(*held));
-	struct xm_books books = {
-		xm_xen_machine(x), xm_xen_frame_table(x), roots, n, xm_xen_options(x).pv_linear_pt, held, held_count};
+	struct xm_books books = {.machine = xm_xen_machine(x),
+				 .frames = xm_xen_frame_table(x),
+				 .roots = roots,
+				 .roots_count = n,
+				 .pv_linear_pt = xm_xen_options(x).pv_linear_pt,
+				 .version = xm_xen_options(x).version,
+				 .held = held,
+				 .held_count = held_count};
 	int status;
 
 	if (!roots || !held) {

@@ -39,6 +39,7 @@ struct audit {
 	const struct xm_root *roots;
 	size_t roots_count;
 	int linear_allowed;
+	int of_2007; /* the rules of Xen 3.1 where they differ */
 	const struct xm_held *held;
 	size_t held_count;
 	struct recount *re;

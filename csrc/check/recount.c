@@ -58,17 +58,23 @@ static void read_leaf(struct audit *a, uint64_t table, unsigned slot, uint64_t e
 {
 	uint64_t mfn = entry_frame(e);
 	int writable = (e & XM_PTE_RW) != 0;
+	/* Xen 3.1 leaves caching to every domain, but for the PAT bit. */
+	uint64_t forbidden = a->of_2007 ? XM_PTE_PAT : privileged ? 0 : XM_PTE_PWT | XM_PTE_PCD | XM_PTE_PAT;
 
 	if (!(e & XM_PTE_US) || !(e & (XM_PTE_GUEST_KERNEL | XM_PTE_G)))
 		xm_audit_report(a, XM_I_LVL, table, "L1[%u] = %#llx is not adjusted", slot, (unsigned long long)e);
-	if (!privileged && (e & (XM_PTE_PWT | XM_PTE_PCD | XM_PTE_PAT)))
+	if (e & forbidden)
 		xm_audit_report(a, XM_I_LVL, table, "L1[%u] = %#llx has cache bits that its domain may not set", slot,
 				(unsigned long long)e);
 	if (mfn >= a->frames || a->claims[mfn].owner == XM_DOMID_IO) {
-		/* Not RAM: no reference is kept. */
+		/* Not RAM: no reference is kept, but by Xen 3.1 where there is a frame to keep it in. */
 		if (!privileged)
 			xm_audit_report(a, XM_I_OWN, table, "L1[%u] = %#llx maps I/O memory for a plain domain", slot,
 					(unsigned long long)e);
+		if (a->of_2007 && mfn < a->frames) {
+			a->re[mfn].refs++;
+			a->re[mfn].types += (uint32_t)writable;
+		}
 		return;
 	}
 	if (!may_map(a, a->claims[table].owner, &a->claims[mfn], writable))
@@ -106,9 +112,10 @@ static void read_linear(struct audit *a, uint64_t table, unsigned level, unsigne
 
 static void check_upper_flags(struct audit *a, uint64_t table, unsigned level, unsigned slot, uint64_t e)
 {
-	uint64_t added = level == 4 ? XM_PTE_US | XM_PTE_A : XM_PTE_US;
+	uint64_t added = level == 4 && !a->of_2007 ? XM_PTE_US | XM_PTE_A : XM_PTE_US;
+	uint64_t forbidden = XM_PTE_PS | XM_PTE_G | (a->of_2007 ? 0 : XM_PTE_PWT | XM_PTE_PCD);
 
-	if (e & (XM_PTE_PWT | XM_PTE_PCD | XM_PTE_PS | XM_PTE_G))
+	if (e & forbidden)
 		xm_audit_report(a, XM_I_LVL, table, "L%u[%u] = %#llx has a flag that this level forbids%s", level, slot,
 				(unsigned long long)e, e & XM_PTE_PS ? " (PS)" : "");
 	if ((e & added) != added)

@@ -318,7 +318,7 @@ struct xm_xen *xm_xen_adopt(struct xm_machine *m, const struct xm_xen_options *o
 	int status = XM_E_ARGUMENT;
 
 	*mfn_ret = ~0ULL;
-	if (options->mutants >> XM_MUT_KINDS)
+	if (options->mutants >> XM_MUT_KINDS || options->version != XM_XEN_4_17)
 		goto out;
 	status = XM_E_STATE;
 	if (m->depth)
@@ -333,6 +333,7 @@ struct xm_xen *xm_xen_adopt(struct xm_machine *m, const struct xm_xen_options *o
 		goto out;
 	a.x->machine = m;
 	a.x->options = *options;
+	a.x->profile = xm_profile_of(options->version);
 	a.x->max_page = xm_machine_frames(m);
 	a.x->captured = 1;
 	a.x->frame = xm_state_new(m, a.x->max_page * sizeof(*a.x->frame));

@@ -17,11 +17,6 @@
  */
 #include "xen.h"
 
-/* Flags that may change in a present entry without a new check: the whitelist of pv/mm.c's fast paths. */
-#define FAST_PATH_FLAGS (XM_PTE_NX | 0x7ff0000000000000ULL | 0xe00 | XM_PTE_G | XM_PTE_D | XM_PTE_A | XM_PTE_US)
-
-#define AVAILABLE_FLAGS (0x7ff0000000000000ULL | 0xe00)
-
 /* Slots 256..271 of every L4 are Xen's. */
 int xm_is_guest_l4_slot(const struct xm_xen *x, unsigned slot)
 {
@@ -39,27 +34,23 @@ static uint64_t l2_pse(const struct xm_xen *x)
 int xm_entry_flags_check(struct xm_xen *x, const struct xm_domain *d, unsigned level, uint64_t entry)
 {
 	static const int reason[] = {0, XM_R_L1_FLAGS, XM_R_L2_FLAGS, XM_R_L3_FLAGS, XM_R_L4_FLAGS};
-	uint64_t allowed = XM_PTE_ADDR | XM_PTE_P | XM_PTE_RW | XM_PTE_US | XM_PTE_A | XM_PTE_D | XM_PTE_NX;
+	uint64_t allowed = x->profile->allowed_upper;
 
-	allowed |= AVAILABLE_FLAGS;
-	if (level == 1) {
-		allowed |= XM_PTE_G;
-		if (d->privileged)
-			allowed |= XM_PTE_PWT | XM_PTE_PCD | XM_PTE_PAT;
-	} else if (level == 2) {
+	if (level == 1)
+		allowed = d->privileged ? x->profile->allowed_l1_devices : x->profile->allowed_l1;
+	else if (level == 2)
 		allowed |= l2_pse(x);
-	}
 	return entry & ~allowed ? reason[level] : XM_R_NONE;
 }
 
 /* Guests run in ring 3, kernel and user alike, so every present entry gets U.  An L1 entry that came without it is
  * marked as the kernel's by bit 52; one without that mark is the user's and may be global. */
-uint64_t xm_adjust_entry(unsigned level, uint64_t entry)
+uint64_t xm_adjust_entry(const struct xm_xen *x, unsigned level, uint64_t entry)
 {
 	if (!(entry & XM_PTE_P))
 		return entry;
 	if (level > 1)
-		return entry | XM_PTE_US | (level == 4 ? XM_PTE_A : 0);
+		return entry | (level == 4 ? x->profile->added_l4 : XM_PTE_US);
 	if (!(entry & XM_PTE_US))
 		entry |= XM_PTE_US | XM_PTE_GUEST_KERNEL;
 	if (!(entry & XM_PTE_GUEST_KERNEL))
@@ -80,7 +71,7 @@ uint64_t xm_entry_to_store(const struct xm_xen *x, unsigned level, uint64_t entr
 /* May `entry` replace `old` without any check?  Both present, same frame, no right and no cache attribute changed. */
 int xm_entry_fast_path(const struct xm_xen *x, unsigned level, uint64_t old, uint64_t entry)
 {
-	uint64_t may_change = FAST_PATH_FLAGS;
+	uint64_t may_change = level > 1 ? x->profile->unchecked_upper : x->profile->unchecked_l1;
 
 	if (level == 2)
 		may_change |= l2_pse(x);
@@ -131,8 +122,15 @@ static int get_mmio(struct xm_xen *x, const struct xm_domain *d, unsigned pg_own
 
 	if (!iomem_permitted(who, mfn) || !iomem_permitted(d, mfn))
 		return mfn == XM_PTE_ADDR >> XM_PAGE_SHIFT ? XM_R_MMIO_INVALID_MFN : XM_R_MMIO_NOT_PERMITTED;
-	*flip_ret = mmio_flip(mfn, entry);
+	if (x->profile->checks_cache)
+		*flip_ret = mmio_flip(mfn, entry);
 	return XM_R_NONE;
+}
+
+/* Is a mapping of this frame a reference? */
+static int is_counted(const struct xm_xen *x, uint64_t mfn)
+{
+	return xm_mfn_valid(x, mfn) && (x->frame[mfn].owner != XM_DOMID_IO || x->profile->counts_mmio);
 }
 
 /* d owns the table; the frame must belong to pg_owner.  *flip_ret: bits to toggle in the entry before it is stored. */
@@ -145,8 +143,12 @@ int xm_get_page_from_l1e(struct xm_xen *x, struct xm_domain *d, unsigned pg_owne
 	*flip_ret = 0;
 	if (reason)
 		return reason;
-	if (!xm_mfn_valid(x, mfn) || x->frame[mfn].owner == XM_DOMID_IO)
-		return get_mmio(x, d, pg_owner, entry, flip_ret);
+	if (!xm_mfn_valid(x, mfn) || x->frame[mfn].owner == XM_DOMID_IO) {
+		reason = get_mmio(x, d, pg_owner, entry, flip_ret);
+		if (reason || !is_counted(x, mfn))
+			return reason;
+		pg_owner = XM_DOMID_IO;
+	}
 	f = &x->frame[mfn];
 	if (xm_mutant(x, XM_MUT_OWNER_UNCHECKED_L1))
 		pg_owner = f->owner;
@@ -156,7 +158,8 @@ int xm_get_page_from_l1e(struct xm_xen *x, struct xm_domain *d, unsigned pg_owne
 		xm_put_page(x, mfn);
 		return XM_R_L1_RW_TYPE_CONFLICT;
 	}
-	if ((entry & (XM_PTE_PAT | XM_PTE_PCD | XM_PTE_PWT)) && (f->count_info & XM_PGC_XEN_HEAP)) {
+	if (x->profile->checks_cache && (entry & (XM_PTE_PAT | XM_PTE_PCD | XM_PTE_PWT)) &&
+	    (f->count_info & XM_PGC_XEN_HEAP)) {
 		if (entry & XM_PTE_RW)
 			xm_put_page_type(x, mfn);
 		xm_put_page(x, mfn);
@@ -169,7 +172,7 @@ void xm_put_page_from_l1e(struct xm_xen *x, uint64_t entry)
 {
 	uint64_t mfn = xm_entry_mfn(entry);
 
-	if (!(entry & XM_PTE_P) || !xm_mfn_valid(x, mfn) || x->frame[mfn].owner == XM_DOMID_IO)
+	if (!(entry & XM_PTE_P) || !is_counted(x, mfn))
 		return;
 	if (entry & XM_PTE_RW)
 		xm_put_page_type(x, mfn);
@@ -185,6 +188,8 @@ static int linear_count_add(struct xm_xen *x, uint64_t mfn, int by)
 	struct xm_frame *f = &x->frame[mfn];
 	int next = f->linear_pt_count + by;
 
+	if (!x->profile->linear_one_hop)
+		return 1;
 	if (next > INT16_MAX || next < INT16_MIN)
 		return 0;
 	if (!xm_mutant(x, XM_MUT_XSA_240_LINEAR_CHAIN) && (by > 0 ? next <= 0 : next >= 0))
@@ -197,7 +202,8 @@ static void linear_count_drop(struct xm_xen *x, uint64_t mfn, int by)
 {
 	struct xm_frame *f = &x->frame[mfn];
 
-	XM_PUT(x->machine, f->linear_pt_count, (int16_t)(f->linear_pt_count - by));
+	if (x->profile->linear_one_hop)
+		XM_PUT(x->machine, f->linear_pt_count, (int16_t)(f->linear_pt_count - by));
 }
 
 /* An entry of a table of level n that points at a table of the same level. */
@@ -252,7 +258,7 @@ int xm_get_page_from_lne(struct xm_xen *x, struct xm_domain *d, uint64_t table, 
 	if (!reason)
 		return XM_R_NONE;
 	xm_put_page(x, mfn);
-	if (xm_reason_errno(reason) != 22) /* only EINVAL makes Xen try the linear rule */
+	if (xm_errno(x, reason) != 22) /* only EINVAL makes Xen try the linear rule */
 		return reason;
 	linear = get_linear_pagetable(x, d, table, level, entry);
 	if (!linear)

@@ -61,7 +61,7 @@ static int validate(struct xm_xen *x, uint64_t mfn, unsigned type)
 		if (reason) {
 			/* A failure beyond slot 0 of an upper table was rolled back by way of the partial state, which
 			 * leaves the type behind; any other failure leaves nothing. */
-			int keeps_type = type > XM_PGT_L1 && slot > 0;
+			int keeps_type = x->profile->keeps_failed_type && type > XM_PGT_L1 && slot > 0;
 
 			XM_PUT(x->machine, f->type_info, keeps_type ? (uint64_t)type << XM_PGT_TYPE_SHIFT : 0);
 			return reason;
@@ -84,7 +84,7 @@ int xm_get_page_type(struct xm_xen *x, uint64_t mfn, unsigned type)
 	uint64_t info = f->type_info;
 	uint64_t count = xm_type_count(f);
 
-	if (count == XM_PGT_COUNT_MASK)
+	if (count >= x->profile->type_count_max)
 		return xm_refuse(x, XM_R_TYPE_COUNT_OVERFLOW, mfn, 0, 0);
 	if (count == 0 && xm_type(f) != type) {
 		flush_before_type_change(x, f);

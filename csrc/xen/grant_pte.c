@@ -53,7 +53,7 @@ int xm_create_grant_pv_mapping(struct xm_domain *d, uint64_t addr, uint64_t mfn,
 	if (pa == ~0ULL)
 		return XM_R_GRANT_PTE;
 	old = xm_peek(x->machine, pa);
-	xm_poke(x->machine, pa, xm_adjust_entry(1, xm_entry_make(mfn, grant_to_pte_flags(flags))));
+	xm_poke(x->machine, pa, xm_adjust_entry(x, 1, xm_entry_make(mfn, grant_to_pte_flags(flags))));
 	xm_put_page_from_l1e(x, old);
 	return XM_R_NONE;
 }

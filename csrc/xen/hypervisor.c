@@ -110,7 +110,8 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 	struct xm_xen *x;
 
 	*status_ret = XM_E_ARGUMENT;
-	if (options->mutants >> XM_MUT_KINDS || options->a_on_fault > XM_A_ON_FAULT_UPPER)
+	if (options->mutants >> XM_MUT_KINDS || options->a_on_fault > XM_A_ON_FAULT_UPPER ||
+	    options->version >= XM_XEN_VERSIONS)
 		return NULL;
 	*status_ret = XM_E_LIMIT;
 	if (frames > MAX_FRAMES)
@@ -121,6 +122,7 @@ struct xm_xen *xm_xen_new(struct xm_machine *m, const struct xm_xen_options *opt
 		return NULL;
 	x->machine = m;
 	x->options = *options;
+	x->profile = xm_profile_of(options->version);
 	XM_PUT(m, x->max_page, frames); /* rolled back, a hypervisor has no frames */
 	*status_ret = XM_E_NO_FRAMES;
 	/* One chunk more than the M2P needs, for its alignment. */

@@ -41,7 +41,7 @@ int xm_finish(struct xm_domain *d, int reason, struct xm_result *ret)
 {
 	struct xm_xen *x = d->xen;
 
-	ret->rc = -xm_reason_errno(reason);
+	ret->rc = -xm_errno(x, reason);
 	ret->reason = (uint32_t)reason;
 	ret->mfn = reason ? x->at.mfn : 0;
 	ret->level = reason ? x->at.level : 0;
@@ -71,7 +71,7 @@ int xm_mod_l1_entry(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, ui
 		reason = xm_entry_flags_check(x, d, 1, entry);
 		if (reason)
 			return xm_refuse(x, reason, pa >> XM_PAGE_SHIFT, 1, slot);
-		entry = xm_adjust_entry(1, entry);
+		entry = xm_adjust_entry(x, 1, entry);
 		if (xm_entry_fast_path(x, 1, old, entry)) {
 			store_entry(x, pa, 1, old, entry, preserve_ad);
 			return XM_R_NONE;
@@ -99,7 +99,7 @@ static int mod_upper_entry(struct xm_xen *x, struct xm_domain *d, unsigned level
 		reason = xm_entry_flags_check(x, d, level, entry);
 		if (reason)
 			return xm_refuse(x, reason, table, level, slot);
-		entry = xm_adjust_entry(level, entry);
+		entry = xm_adjust_entry(x, level, entry);
 		if (xm_entry_fast_path(x, level, old, entry)) {
 			store_entry(x, pa, level, old, entry, preserve_ad);
 			return XM_R_NONE;
@@ -117,17 +117,29 @@ static int mod_upper_entry(struct xm_xen *x, struct xm_domain *d, unsigned level
 
 /* ---- mmu_update -------------------------------------------------------------------------------------------------- */
 
+/* A table out of use, which is no table to 4.17: is it brought back for the time of this update? */
+static int revive(struct xm_xen *x, uint64_t mfn)
+{
+	const struct xm_frame *f = &x->frame[mfn];
+	unsigned type = xm_type(f);
+
+	if (!x->profile->revalidates || xm_type_count(f) || type < XM_PGT_L1 || type > XM_PGT_L4)
+		return 0;
+	return !xm_get_page_type(x, mfn, type);
+}
+
 static int update_pt(struct xm_batch *b, uint64_t ptr, uint64_t val, int preserve_ad)
 {
 	struct xm_xen *x = b->d->xen;
 	uint64_t mfn = ptr >> XM_PAGE_SHIFT, pa = ptr & ~7ULL;
 	const struct xm_frame *f;
 	unsigned type;
-	int reason;
+	int reason, revived;
 
 	if (!xm_get_page(x, mfn, b->pt_owner->domid))
 		return xm_refuse(x, XM_R_PTR_NOT_OWNED, mfn, 0, 0);
 	f = &x->frame[mfn];
+	revived = revive(x, mfn);
 	type = xm_type(f);
 	if (!xm_type_count(f) || !(f->type_info & XM_PGT_VALIDATED)) {
 		reason = xm_get_page_type(x, mfn, XM_PGT_WRITABLE) ? XM_R_PTR_BUSY : XM_R_NONE;
@@ -150,6 +162,8 @@ static int update_pt(struct xm_batch *b, uint64_t ptr, uint64_t val, int preserv
 	} else {
 		reason = xm_refuse(x, XM_R_PTR_TYPE, mfn, 0, 0);
 	}
+	if (revived)
+		xm_put_page_type(x, mfn);
 	xm_put_page(x, mfn);
 	return reason;
 }
@@ -172,6 +186,8 @@ int xm_update_one(struct xm_batch *b, const struct xm_mmu_update *req)
 {
 	unsigned cmd = req->ptr & 7;
 
+	if (cmd >= b->d->xen->profile->mmu_commands)
+		return xm_refuse(b->d->xen, XM_R_UNKNOWN_COMMAND, req->ptr >> XM_PAGE_SHIFT, 0, 0);
 	/* Mapping MMIO is a matter of iomem permission, whoever asks. */
 	if (cmd <= XM_MMU_PT_UPDATE_NO_TRANSLATE && b->pg_owner != XM_DOMID_IO && !xm_may_target(b->d, b->pg_owner))
 		return xm_refuse(b->d->xen, XM_R_NO_PRIVILEGE, req->ptr >> XM_PAGE_SHIFT, 0, 0);
@@ -193,7 +209,7 @@ int xm_update_one(struct xm_batch *b, const struct xm_mmu_update *req)
 /* Whose page tables and whose frames: the upper and the lower half of foreigndom. */
 int xm_batch_tables(struct xm_batch *b, uint32_t foreigndom)
 {
-	unsigned pfd = foreigndom >> 16;
+	unsigned pfd = b->d->xen->profile->names_table_owner ? foreigndom >> 16 : 0;
 
 	b->pt_owner = pfd ? xm_domain_by_id(b->d->xen, pfd - 1) : b->d;
 	return b->pt_owner ? XM_R_NONE : XM_R_PT_OWNER_UNKNOWN;
@@ -245,7 +261,7 @@ int xm_mmu_update(struct xm_domain *d, const struct xm_mmu_update *reqs, uint32_
 	XM_PUT(m, d->counters.mmu_update_entries, d->counters.mmu_update_entries + done + (done < n));
 	ret->done += done;
 	/* XSA-286: translations through the old upper entries must not outlive the call, whatever ended it. */
-	if (b.flush)
+	if (b.flush && d->xen->profile->flush_upper)
 		xm_flush_tlb(b.pt_owner);
 	return xm_finish(d, reason, ret);
 }

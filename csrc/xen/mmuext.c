@@ -232,6 +232,8 @@ int xm_mmuext_one(struct xm_domain *d, const struct xm_mmuext_op *op, unsigned o
 {
 	struct xm_xen *x = d->xen;
 
+	if (op->cmd >= x->profile->mmuext_commands)
+		return xm_refuse(x, XM_R_UNKNOWN_COMMAND, 0, 0, 0);
 	switch (op->cmd) {
 	case XM_MMUEXT_PIN_L1_TABLE:
 	case XM_MMUEXT_PIN_L2_TABLE:
@@ -307,7 +309,7 @@ int xm_mmuext_op(struct xm_domain *d, const struct xm_mmuext_op *ops, uint32_t c
 
 int xm_vm_assist(struct xm_domain *d, uint32_t cmd, uint32_t type, struct xm_result *ret)
 {
-	uint64_t known = 0x3f | 1ULL << XM_VMASST_M2P_STRICT, bit;
+	uint64_t known = d->xen->profile->assists, bit;
 	int reason = XM_R_NONE;
 
 	if (!d->alive || d->vcpu.user_mode)

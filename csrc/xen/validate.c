@@ -83,7 +83,7 @@ static int promote_l1(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, unsig
 				xm_put_page_from_l1e(x, words[j]);
 			return xm_refuse(x, reason, mfn, 1, i);
 		}
-		store(x, mfn, i, entry, xm_entry_to_store(x, 1, xm_adjust_entry(1, entry ^ flip)));
+		store(x, mfn, i, entry, xm_entry_to_store(x, 1, xm_adjust_entry(x, 1, entry ^ flip)));
 	}
 	return XM_R_NONE;
 }
@@ -116,7 +116,7 @@ static int promote_upper(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, un
 			drop_entries(x, mfn, level, i);
 			return reason;
 		}
-		store(x, mfn, i, entry, xm_entry_to_store(x, level, xm_adjust_entry(level, entry)));
+		store(x, mfn, i, entry, xm_entry_to_store(x, level, xm_adjust_entry(x, level, entry)));
 	}
 	return XM_R_NONE;
 }
@@ -133,7 +133,7 @@ static void init_xen_l4_slots(struct xm_xen *x, const struct xm_domain *d, uint6
 
 	for (unsigned i = XM_L4_FIRST_XEN_SLOT; i <= XM_L4_LAST_XEN_SLOT; i++)
 		xm_poke(x->machine, pa + i * 8, x->own_slot[i - XM_L4_FIRST_XEN_SLOT]);
-	if (d->vm_assist >> XM_VMASST_M2P_STRICT & 1)
+	if (x->profile->m2p_in_every_l4 || d->vm_assist >> XM_VMASST_M2P_STRICT & 1)
 		xm_fill_m2p_slot(x, mfn);
 	xm_poke(x->machine, pa + 258 * 8, xm_entry_make(mfn, XEN_L4E_FLAGS));
 	xm_poke(x->machine, pa + 260 * 8, xm_entry_make(d->perdomain_l3, XEN_L4E_FLAGS));

@@ -116,7 +116,7 @@ static int ptwr_offered(const struct xm_domain *d, uint64_t va, int32_t error_co
 	if ((error_code & (XM_PF_P | XM_PF_W | XM_PF_RSVD | XM_PF_I)) != (XM_PF_P | XM_PF_W) || in_xen_range(va))
 		return 0;
 	/* The hardware domain gets here for read-only MMIO, with or without the assist, and falls through. */
-	return d->privileged || (d->vm_assist >> XM_VMASST_WRITABLE_PAGETABLES & 1);
+	return (d->privileged && x->profile->ptwr_devices) || (d->vm_assist >> XM_VMASST_WRITABLE_PAGETABLES & 1);
 }
 
 /* The entry as the guest's store leaves it: narrow stores are merged into the word. */
@@ -139,7 +139,7 @@ int xm_ptwr_update(struct xm_domain *d, uint64_t pa, uint64_t entry)
 
 		if (reason)
 			return reason;
-		entry = xm_adjust_entry(1, entry ^ flip);
+		entry = xm_adjust_entry(x, 1, entry ^ flip);
 	}
 	xm_poke(x->machine, pa, xm_entry_to_store(x, 1, entry));
 	xm_put_page_from_l1e(x, old);

@@ -49,9 +49,34 @@ struct xm_domain {
 	struct xm_grant_table *grants; /* made when first used, kept until the hypervisor goes */
 };
 
+/* What differs from one version of Xen to another; profile.c has the values. */
+struct xm_profile {
+	uint64_t allowed_l1;         /* flags of a present entry: of a plain domain */
+	uint64_t allowed_l1_devices; /* of a domain with device memory or ports */
+	uint64_t allowed_upper;
+	uint64_t unchecked_l1; /* what the fast paths let change without a check */
+	uint64_t unchecked_upper;
+	uint64_t added_l4; /* what adjust_guest_l4e adds */
+	uint64_t type_count_max;
+	uint64_t assists;      /* bit i: vm_assist knows type i */
+	unsigned mmu_commands; /* of mmu_update, from 0 */
+	unsigned mmuext_commands;
+	int names_table_owner; /* the upper half of mmu_update's foreigndom names whose tables are written */
+	int own_errors;        /* a refused element has its own error number, not always EINVAL */
+	int flush_upper;       /* mmu_update above level 1 flushes the TLB when it returns */
+	int ptwr_devices;      /* the hardware domain needs no assist for the write emulation */
+	int linear_one_hop;    /* linear_pt_count is kept: XSA-240 */
+	int keeps_failed_type; /* a validation that failed beyond slot 0 of an upper table leaves the type */
+	int checks_cache;      /* cache attributes: changed in mappings of MMIO, refused in those of Xen's heap */
+	int m2p_in_every_l4;   /* slot 256 of every validated L4 is the M2P */
+	int counts_mmio;       /* mappings of dom_io's frames hold references */
+	int revalidates;       /* mmu_update in a table out of use validates it first, if it can */
+};
+
 struct xm_xen {
 	struct xm_machine *machine;
 	struct xm_xen_options options;
+	const struct xm_profile *profile;
 	struct xm_frame *frame; /* Xen's frame table */
 	uint64_t max_page;
 	uint64_t free_frames;
@@ -118,6 +143,10 @@ static inline int xm_mfn_valid(const struct xm_xen *x, uint64_t mfn)
 	return mfn < x->max_page;
 }
 
+/* profile.c */
+const struct xm_profile *xm_profile_of(unsigned version);
+int xm_errno(const struct xm_xen *x, int reason);
+
 /* hypervisor.c */
 void xm_m2p_set(struct xm_xen *x, uint64_t mfn, uint64_t pfn);
 
@@ -171,7 +200,7 @@ static inline void xm_put_page(struct xm_xen *x, uint64_t mfn)
 int xm_mmio_read_only(uint64_t mfn);
 int xm_is_guest_l4_slot(const struct xm_xen *x, unsigned slot);
 int xm_entry_flags_check(struct xm_xen *x, const struct xm_domain *d, unsigned level, uint64_t entry);
-uint64_t xm_adjust_entry(unsigned level, uint64_t entry);
+uint64_t xm_adjust_entry(const struct xm_xen *x, unsigned level, uint64_t entry);
 uint64_t xm_entry_to_store(const struct xm_xen *x, unsigned level, uint64_t entry);
 int xm_entry_fast_path(const struct xm_xen *x, unsigned level, uint64_t old, uint64_t entry);
 int xm_get_page_from_l1e(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, uint64_t entry, uint64_t *flip_ret);

@@ -15,7 +15,7 @@ from xenmmu.errors import BadArgument, OutOfRange, fail
 from xenmmu.machine import Machine
 from xenmmu.x86 import Cpu
 from xenmmu.xen.domain import Domain
-from xenmmu.xen.names import _MUTANTS, _PAGE_TYPES, INVALID_M2P_ENTRY, FrameInfo, Held, Options, _bad
+from xenmmu.xen.names import _MUTANTS, _PAGE_TYPES, _VERSIONS, INVALID_M2P_ENTRY, FrameInfo, Held, Options, _bad
 
 _TYPE_SHIFT: int = lib.XM_PGT_TYPE_SHIFT
 _TYPE_COUNT: int = lib.XM_PGT_COUNT_MASK
@@ -48,6 +48,7 @@ def _c_options(options: Options) -> Any:
     given.pv_linear_pt = options.pv_linear_pt
     given.tlb = options.tlb
     given.global_pages = options.global_pages
+    given.version = _VERSIONS[options.version]
     given.a_on_fault = lib.XM_A_ON_FAULT_UPPER if options.a_on_fault == "upper" else lib.XM_A_ON_FAULT_NONE
     return given
 
@@ -88,6 +89,8 @@ class Hypervisor:
         options = Options() if options is None else options
         if not isinstance(options, Options):
             raise BadArgument(f"options is {options!r}, not an xen.Options")
+        if options.version != "4.17":
+            raise BadArgument(f"from_image: a captured Xen is a 4.17, not a {options.version}")
         core = path if isinstance(path, Core) else Core(path)
         if core.registers is None:
             raise BadImage(f"{core.path}: no note says what CR3 is")

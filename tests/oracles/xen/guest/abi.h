@@ -134,8 +134,7 @@ enum op_kind {
 	OP_MOVE,           /* a: from, b: to, four bytes */
 	OP_SYSCALL,        /* a: number, as a hypercall of user mode */
 	OP_HANDLE_LAST = 59,
-	OP_REPEAT =
-		60, /* a: number of mmu_update or mmuext_op, b: times, c: foreigndom; elements ptr, val, val by turns, or cmd, arg1 */
+	OP_REPEAT = 60, /* repeat.c: elements ptr, val, val by turns, or cmd, arg1 */
 };
 
 #define MAILBOX_MAGIC 0x4f52414b4c454e31UL

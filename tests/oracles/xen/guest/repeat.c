@@ -1,5 +1,5 @@
 /*
- * repeat.c - a batch of mmu_update or mmuext_op made over and over, for measuring.
+ * repeat.c - a batch of mmu_update or mmuext_op (a: its number, c: foreigndom) made b times over, for measuring.
  *
  * Knows: two sets of values take turns, so that no update finds its own value there and is done the fast way.
  * Does not know: how long it takes; that is the host's to measure.
