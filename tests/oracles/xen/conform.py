@@ -36,6 +36,7 @@ def describe_outcome(op: p.Op, o: p.Outcome) -> str:
     if o.vector:
         code = f" error code {o.error_code:#x}" if o.error_code else ""
         code = f" error code {o.error_code} at {o.cr2:#x}" if o.vector == 14 else code
+        code += " in user mode" if o.user and op[0] == "iret" else ""
         return f"vector {o.vector}{code}"
     if op[0] in ("load", "cmpxchg"):
         return p.describe_entry(o.value)

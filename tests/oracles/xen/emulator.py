@@ -89,6 +89,7 @@ class Emulator:
             "gdt": self._gdt,
             "desc": self._desc,
             "selector": self._selector,
+            "iret": self._iret,
             "read": self._read,
             **self.handles.operations,
         }
@@ -338,6 +339,22 @@ class Emulator:
         r = self.domain.update_descriptor(own, desc)
         self._note(r.reason)
         return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, self._readback(pa))
+
+    def _iret(self, va: int, cs: int, ss: int, rflags: int, flags: int) -> p.Outcome:
+        """Xen makes both selectors ring 3's; returning by SYSRET instead, the processor does not look at them."""
+        user, va = int(cs & 3 == 3), self.names.va(va)
+        probe = self._access(user, self.domain.load, va, 2)
+        if probe.rc or probe.vector:
+            return probe
+        if probe.value != 0x0B0F:
+            return probe._replace(value=1)
+        if not flags & p.IN_SYSCALL:
+            if cs | 3 != p.FLAT_CS:
+                return p.Outcome(0, 0, 13, cs & 0xFFFC, 0, user, 0, 0)
+            if ss | 3 != p.FLAT_SS:
+                return p.Outcome(0, 0, 13, ss & 0xFFFC, 0, user, 0, 0)
+        out = self._access(user, self.domain.fetch, va)
+        return out if out.vector else out._replace(vector=6)
 
     def _selector(self, user: int, selector: int) -> p.Outcome:
         """The fault of an LDT page is Xen's own finding, by the kernel's tables: no walk of the processor's to mark."""

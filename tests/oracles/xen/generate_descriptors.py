@@ -1,4 +1,4 @@
-"""Random operations on descriptor tables, and compare-and-exchange: more actions for the generator.
+"""Random operations on descriptor tables, compare-and-exchange, and iret: more actions for the generator.
 
 Knows: which descriptors a guest may have and which it may not, where an LDT can lie.  Does not know: what is right.
 """
@@ -194,6 +194,21 @@ def cmpxchg(g: Generator) -> None:
     g._emit("cmpxchg", user, va + offset, size, value, expected)
 
 
+def iret(g: Generator) -> None:
+    """A return to either mode, with flags and selectors that Xen or the processor corrects or refuses."""
+    rng, d = g._rng, g._emulator.domain
+    rpl = 3 if d.user_root and rng.random() < 0.6 else rng.choice((0, 0, 1, 2))
+    cs, ss = p.FLAT_CS & ~3 | rpl, p.FLAT_SS & ~3 | rng.randrange(4)
+    if g._wrong():
+        cs = rng.choice((rpl, 0xE028 | rpl, 0xE008 | rpl, 0xE040 | rpl))
+    if g._wrong():
+        ss = rng.choice((0, 3, 0xE033, 0xE030, 0xE010, 0xE023))
+    # Neither IF, for the guest takes no events, nor TF and DF, for its handlers expect none.
+    rflags = rng.choice((0, 2, 0x46, 0x8D7, 0x3002, 0x4002, 0x10002, 0x20002, 0x40002, 0x200002, 0x1FF082))
+    va = p.USER_UD if rng.random() < 0.8 else g._va(d.user_root if rpl == 3 else d.kernel_root)
+    g._emit("iret", va, cs, ss, rflags, rng.choice((0, 0, p.IN_SYSCALL)))
+
+
 #: Actions and how often they are taken.
 ACTIONS: list[tuple[Callable[[Generator], None], int]] = [
     (fill, 3),
@@ -202,4 +217,5 @@ ACTIONS: list[tuple[Callable[[Generator], None], int]] = [
     (selector, 2),
     (descriptors, 2),
     (cmpxchg, 5),
+    (iret, 1),
 ]

@@ -186,9 +186,39 @@ def read_only_mmio() -> Steps:
     return steps
 
 
+def returns() -> Steps:
+    """The iret hypercall with frames of every kind that a guest survives."""
+    cs, ss, ud = p.FLAT_CS, p.FLAT_SS, p.USER_UD
+    return [
+        ("to kernel mode", ("iret", ud, cs & ~3, ss, 2, 0)),
+        ("RPL 1", ("iret", ud, cs & ~3 | 1, ss, 2, 0)),
+        ("RPL 2", ("iret", ud, cs & ~3 | 2, ss, 2, 0)),
+        ("to user mode without a root", ("iret", ud, cs, ss, 2, 0)),
+        _entry("a user root with the stub", ROOT, p.STUB_SLOT, p.STUB_L3 << 12 | P | RW | US),
+        _ext("set", 15, ROOT),
+        ("to user mode", ("iret", ud, cs, ss, 2, 0)),
+        ("a stack segment of RPL 0", ("iret", ud, cs, ss & ~3, 2, 0)),
+        ("by SYSRET", ("iret", ud, cs, ss, 2, p.IN_SYSCALL)),
+        ("IOPL 3, NT, VM, AC, ID and what is reserved", ("iret", ud, cs, ss, 0x1FF082 | 0x3000 | 0x4000 | 0x200000, 0)),
+        ("to kernel mode with them", ("iret", ud, cs & ~3, ss, 0x1FF082 | 0x3000 | 0x4000 | 0x200000, 0)),
+        ("the null code segment", ("iret", ud, 3, ss, 2, 0)),
+        ("data for code", ("iret", ud, ss, ss, 2, 0)),
+        ("Xen's code segment", ("iret", ud, 0xE00B, ss, 2, 0)),
+        ("the null stack segment", ("iret", ud, cs, 0, 2, 0)),
+        ("code for the stack", ("iret", ud, cs, cs, 2, 0)),
+        ("Xen's data for the stack, to kernel mode", ("iret", ud, cs & ~3, 0xE010, 2, 0)),
+        ("selectors of nothing by SYSRET", ("iret", ud, 3, 0, 2, p.IN_SYSCALL)),
+        ("to user mode where nothing is", ("iret", 0x10000, cs, ss, 2, 0)),
+        ("user mode once more", ("iret", ud, cs, ss, 2, 0)),
+        ("no user root", ("ext", SELF, 0, ((15, 0, 0),))),
+        ("the root is free again", ("ext", SELF, 0, ((16, ROOT, 0),))),
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Steps]] = {
     "gdt": ("What may be in a GDT, and what happens to it?", gdt()),
     "ldt": ("When are the pages of an LDT taken, and when let go?", ldt()),
     "write-emulation": ("Which stores and exchanges on a page table does Xen do for the kernel?", write_emulation()),
+    "iret": ("Where does iret go, with what selectors and flags?", returns()),
     "read-only-mmio": ("What becomes of stores to the I/O APIC's page?", read_only_mmio()),
 }

@@ -21,6 +21,7 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("peek", va, kind, size)
     ("move", from, to)                                        four bytes from one of them to another
     ("syscall", nr)                                           a hypercall from user mode
+    ("iret", va, cs, ss, rflags, flags)                       to a page of ud2 instructions; RPL 3 is user mode
     ("read", ptr)                                             the entry at ptr, through a read-only mapping
 
 Numbers are those of the hypercalls, but that frames have symbolic numbers (``POOL + i`` and the constants below)
@@ -80,6 +81,9 @@ SPARE = SCRATCH + 5 * PAGE
 PLAIN, ENTRY, FRAME, VA, GRANT = range(5)
 USER_STUB = 0xFFFF968000000000
 USER_UD = USER_STUB + PAGE
+
+#: Xen's flat segments, and the flag of a frame that asks for SYSRET.
+FLAT_CS, FLAT_SS, IN_SYSCALL = 0xE033, 0xE02B, 0x100
 
 #: rc of an operation that neither side carries out, because the guest would not survive it.
 SKIPPED = 0x7777
@@ -259,6 +263,8 @@ def describe_op(op: Op) -> str:
         return f"vm_assist {op[1]} {op[2]}"
     if kind == "read":
         return f"read {describe_entry(op[1])}"
+    if kind == "iret":
+        return f"iret to {op[1]:#x} cs={op[2]:#x} ss={op[3]:#x} rflags={op[4]:#x} flags={op[5]:#x}"
     if kind == "gdt":
         return f"set_gdt {op[1]} entries: " + ", ".join(NAMES.get(f, hex(f)) for f in op[2])
     if kind == "desc":

@@ -13,7 +13,7 @@ from oracle import MAX_OPS, OP, POOL, RO_M2P, Answer, Oracle, OracleError
 PAGE = p.PAGE
 (NOP, ELEMENT, MMU_UPDATE, MMUEXT, UPDATE_VA, UPDATE_VA_OTHER, VM_ASSIST, LOAD, STORE, CMPXCHG, FETCH) = range(11)
 USER, RESET, MULTICALL = 4, 17, 18
-SET_GDT, UPDATE_DESCRIPTOR, SELECTOR = 32, 33, 34
+SET_GDT, UPDATE_DESCRIPTOR, SELECTOR, IRET = 32, 33, 34, 36
 HYPERCALL, POKE, PEEK, MOVE, SYSCALL = range(50, 55)
 _CALLS = {"mmu": MMU_UPDATE, "ext": MMUEXT, "uva": UPDATE_VA}
 
@@ -162,6 +162,8 @@ class Referee:
             return VM_ASSIST, 0, 0, op[1], op[2], 0, 0, 0, 0, 0
         if kind == "desc":
             return UPDATE_DESCRIPTOR, 0, 0, names.entry(op[1]), op[2], 0, 0, self._readback_va(op[1] & ~7), 0, 0
+        if kind == "iret":
+            return IRET, op[5], 0, names.va(op[1]), op[2], op[3], op[4], 0, 0, 0
         if kind == "selector":
             return SELECTOR + op[1], 0, 0, op[2], 0, 0, 0, 0, 0, 0
         if kind == "poke":

@@ -127,6 +127,7 @@ enum op_kind {
 	OP_UPDATE_DESCRIPTOR, /* a: machine address, b: descriptor */
 	OP_SELECTOR,          /* a: selector, loaded into FS in kernel mode */
 	OP_USER_SELECTOR,
+	OP_IRET, /* to a page of ud2; a: rip, b: CS, c: SS, d: RFLAGS, size: the frame's flags */
 	OP_DESCRIPTOR_LAST = 39,
 	OP_HYPERCALL = 50, /* a: number; elements of three words each are the arguments, literally */
 	OP_POKE,           /* a: address in the scratch pages or the grant table, b: value, size 4 or 8 */

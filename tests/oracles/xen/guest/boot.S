@@ -82,6 +82,27 @@ user_call:
 	mov	%rcx, %rdx
 	jmp	HYPERCALL_STUB(HC_iret)
 
+/* int iret_call(u64 rip, u64 cs, u64 ss, u64 rflags, u64 *value_ret, u64 flags): iret with a frame of the caller's, whose
+ * stack is this one; comes back by a trap */
+	.globl	iret_call
+iret_call:
+	push	%rbx
+	push	%rbp
+	push	%r12
+	push	%r13
+	push	%r14
+	push	%r15
+	push	%r8
+	mov	%rsp, guard_sp(%rip)
+	mov	%rsp, %rax
+	push	%rdx
+	push	%rax
+	push	%rcx
+	push	%rsi
+	push	%rdi
+	push	%r9
+	jmp	HYPERCALL_STUB(HC_iret)
+
 /* Where a trap handler goes: back to the caller of guarded or user_call, as if it had returned 1. */
 	.globl	abandon
 abandon:

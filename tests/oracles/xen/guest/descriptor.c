@@ -1,5 +1,6 @@
 /*
- * descriptor.c - operations on descriptor tables: set_gdt, update_descriptor, and the use of a selector.
+ * descriptor.c - operations on descriptor tables: set_gdt, update_descriptor, and the use of a selector; and iret with
+ * any code and stack segment.
  *
  * Knows: the frames of a GDT come as elements of the operation.  Does not know: what a descriptor is.
  */
@@ -7,7 +8,11 @@
 
 #define GDT_FRAMES 16
 
-extern u8 access_selector[];
+#define UD2 0x0b0f
+
+extern u8 access_selector[], access_load1[];
+
+int iret_call(u64 rip, u64 cs, u64 ss, u64 rflags, u64 *value_ret, u64 flags);
 
 static void set_gdt(const struct op *op, struct res *r)
 {
@@ -24,6 +29,23 @@ static void set_gdt(const struct op *op, struct res *r)
 	r->rc = hypercall(HC_set_gdt, (u64)frames, op->a, 0, 0, 0);
 }
 
+/* Nothing but ud2 is run, which a load in the same mode finds out. */
+static void do_iret(const struct op *op, struct res *r)
+{
+	int user = (op->b & 3) == 3;
+
+	make_access(op, r, access_load1 + 16, user);
+	if (r->rc || r->vector)
+		return;
+	if (r->value != UD2) {
+		r->value = 1;
+		return;
+	}
+	iret_call(op->a, op->b, op->c, op->d, &r->value, op->size);
+	r->value = 0;
+	fault_of(r);
+}
+
 void do_descriptor(const struct op *op, struct res *r)
 {
 	switch (op->kind) {
@@ -36,6 +58,9 @@ void do_descriptor(const struct op *op, struct res *r)
 	case OP_SELECTOR:
 	case OP_USER_SELECTOR:
 		make_access(op, r, access_selector, op->kind == OP_USER_SELECTOR);
+		break;
+	case OP_IRET:
+		do_iret(op, r);
 		break;
 	default:
 		r->rc = RC_SKIPPED;

@@ -440,7 +440,7 @@ static void do_multicall(const struct op *op, struct res *r)
 		r->value |= (u64)(elements.call[i].result & 0xff) << 8 * i;
 }
 
-static void fault_of(struct res *r)
+void fault_of(struct res *r)
 {
 	r->vector = trap.vector;
 	r->error_code = trap.error_code;

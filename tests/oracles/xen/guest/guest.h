@@ -63,6 +63,9 @@ int lies_in_own_tables(u64 va);
 /* Call an access function of boot.S with the operation's a, b and c, in user mode if `user`. */
 void make_access(const struct op *op, struct res *r, const u8 *function, int user);
 
+/* The last trap, as an outcome. */
+void fault_of(struct res *r);
+
 /* descriptor.c: operations 32 to 39. */
 void do_descriptor(const struct op *op, struct res *r);
 
