@@ -5,6 +5,7 @@ Knows: the base state that guest/guest.c makes, the public face of xenmmu.xen.  
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import struct
 from array import array
@@ -319,7 +320,10 @@ class Emulator:
         try:
             d.load(va, size)
         except OutOfRange:
-            pass
+            # Device memory; the load still looks at the page after it.
+            if va // PAGE != (va + size - 1) // PAGE:
+                with contextlib.suppress(OutOfRange):
+                    d.load((va + size - 1) // PAGE * PAGE, 1)
         foreign = self._foreign_contents(va)
         old = d.cmpxchg(va, expected, value, size)
         return p.ANY if foreign else old
