@@ -122,7 +122,7 @@ class Real:
         self._oracle.post(b"".join(records))
         self._oracle.wait(120.0)
         seconds = time.perf_counter() - start
-        rc = self._oracle.answers([0])[0].rc
+        rc = self._oracle.answers(1)[0].rc
         if rc:
             raise SystemExit(f"Xen refused {what}: rc {rc}")
         return seconds

@@ -75,6 +75,10 @@ def state(side: Side, base: list[p.Book]) -> State:
     return State(books, [_contents(side, f) for f in SHOWN], [side.m2p(f) for f in POOL])
 
 
+def _shown(words: int | tuple[int, ...]) -> str:
+    return hex(words) if isinstance(words, int) else "(" + ", ".join(map(p.describe_entry, words)) + ")"
+
+
 def compare_outcomes(program: p.Program, ours: Iterable[p.Outcome], xens: Iterable[p.Outcome]) -> list[Difference]:
     """Compare operation by operation."""
     out = []
@@ -85,7 +89,7 @@ def compare_outcomes(program: p.Program, ours: Iterable[p.Outcome], xens: Iterab
             b = b._replace(value=p.ANY)
         fields = [n for n, x, y in zip(a._fields, a, b, strict=True) if x != y]
         if fields:
-            said = ", ".join(f"{n}: emulator {getattr(a, n):#x}, Xen {getattr(b, n):#x}" for n in fields)
+            said = ", ".join(f"{n}: emulator {_shown(getattr(a, n))}, Xen {_shown(getattr(b, n))}" for n in fields)
             out.append(Difference(i, f"{program[i][0]} {'/'.join(fields)}", f"{p.describe_op(program[i])}: {said}"))
     return out
 

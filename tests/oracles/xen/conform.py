@@ -50,7 +50,8 @@ def describe_outcome(op: p.Op, o: p.Outcome) -> str:
         return p.describe_word(o.value, op[2])
     if op[0] in ("poke", "move"):
         return "done"
-    return f"rc {o.rc}" + (f", reads {p.describe_entry(o.readback)}" if o.readback else "")
+    read = [o.readback, *o.more] if o.readback else o.more
+    return f"rc {o.rc}" + (f", reads {', '.join(map(p.describe_entry, read))}" if read else "")
 
 
 class Comparison:

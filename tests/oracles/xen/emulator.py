@@ -75,7 +75,8 @@ class Emulator:
             raise AssertionError("the stub's L3 cannot be pinned")
         self._boot, self._fixed = boot, (p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT)
         self._stub_l3 = stub_l3
-        self.pool, self._own = pool, {ud, stub_l3, frames[p.KERNEL_L3], window_l3}
+        self.pool, self._pool_set = pool, frozenset(pool)
+        self._own = {ud, stub_l3, frames[p.KERNEL_L3], window_l3}
         self._operations: dict[str, Callable[..., p.Outcome]] = {
             "mmu": self._mmu,
             "ext": self._ext,
@@ -167,6 +168,24 @@ class Emulator:
         mfn = self.names.frames.get(symbol) if symbol <= p.BOOT_L4 else None
         return 0 if mfn is None else self.names.entry_back(self._entry(mfn, ptr >> 3 & 511))
 
+    def _readbacks(self, requests: Any) -> tuple[int, tuple[int, ...]]:
+        """The entries that requests of mmu_update were about: one, or one of each."""
+        if len(requests) == 1:
+            return self._readback(requests[0][0]), ()
+        return 0, p.trimmed(self._readback(ptr) for ptr, _ in requests)
+
+    def _l1_readback(self, va: int) -> int:
+        """The L1 entry that the kernel's root leads to, as far as programs have names for the tables."""
+        mfn, va = self.domain.kernel_root, self.names.va(va)
+        for shift in (39, 30, 21, 12):
+            entry = self._entry(mfn, va >> shift & 511) if mfn == self._boot or mfn in self._pool_set else 0
+            if shift == 12:
+                return self.names.entry_back(entry)
+            if not entry & _P:
+                break
+            mfn = entry >> 12 & p.MFN_MASK
+        return 0
+
     def _mmu(self, foreigndom: int, count_bits: int, requests: Any) -> p.Outcome:
         d, entry = self.domain, self.names.entry
         words = array("Q")
@@ -174,12 +193,12 @@ class Emulator:
             ptr = entry(ptr)
             mfn = ptr >> 12
             if mfn in self._own or (mfn in (self._boot, d.kernel_root) and (ptr >> 3 & 511) in self._fixed):
-                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, readback(self, requests))
+                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, *self._readbacks(requests))
             words.append(ptr)
             words.append(entry(val))
         r = d.mmu_update(words, foreigndom, count=len(requests) | count_bits, done=p.DONE_UNTOUCHED)
         self._note(r.reason)
-        return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, readback(self, requests))
+        return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, *self._readbacks(requests))
 
     def _root_without_kernel(self, mfn: int) -> bool:
         if mfn == self._boot or mfn not in self.pool:
@@ -205,20 +224,20 @@ class Emulator:
     def _uva(self, va: int, val: int, flags: int) -> p.Outcome:
         names = self.names
         if self._in_own_tables(va):
-            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, self._l1_readback(va))
         flags = names.va(flags & ~3) | flags & 3
         r = self.domain.update_va_mapping(names.va(va), names.entry(val), flags)
         self._note(r.reason)
-        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, self._l1_readback(va))
 
     def _uvo(self, va: int, val: int, flags: int, domid: int) -> p.Outcome:
         names = self.names
         if self._in_own_tables(va):
-            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, self._l1_readback(va))
         flags = names.va(flags & ~3) | flags & 3
         r = self.domain.update_va_mapping_otherdomain(names.va(va), names.entry(val), flags, domid)
         self._note(r.reason)
-        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, self._l1_readback(va))
 
     def _assist(self, cmd: int, type_: int) -> p.Outcome:
         r = self.domain.vm_assist(cmd, type_)
@@ -241,7 +260,7 @@ class Emulator:
         for call in calls:
             words = self.names.call(call)
             if self._spoils(call[0], words[0], words[1]):
-                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+                return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0, self._after(calls))
             if call[0] == "mmu":
                 prepared.append(("mmu_update", [words[:2]]))
             elif call[0] == "ext":
@@ -251,7 +270,13 @@ class Emulator:
         results = self.domain.multicall(prepared)
         for r in results:
             self._note(r.reason)
-        return p.Outcome(0, 0, 0, 0, 0, 0, sum((r.rc & 0xFF) << 8 * i for i, r in enumerate(results)), 0)
+        value = sum((r.rc & 0xFF) << 8 * i for i, r in enumerate(results))
+        return p.Outcome(0, 0, 0, 0, 0, 0, value, 0, self._after(calls))
+
+    def _after(self, calls: Any) -> tuple[int, ...]:
+        """The entries that the calls of a multicall were about."""
+        of: dict[str, Callable[[int], int]] = {"mmu": self._readback, "uva": self._l1_readback}
+        return p.trimmed(of[c[0]](c[1]) if c[0] in of else 0 for c in calls)
 
     def _read(self, ptr: int) -> p.Outcome:
         return p.Outcome(0, 0, 0, 0, 0, 0, 0, self._readback(ptr))
@@ -301,7 +326,11 @@ class Emulator:
 
     def _store(self, user: int, va: int, size: int, value: int) -> p.Outcome:
         value = self.names.entry(value) & (1 << 8 * size) - 1
-        return self._access(user, self.domain.store, self.names.va(va), value, size)
+        out = self._access(user, self.domain.store, self.names.va(va), value, size)
+        if not p.in_window(va):
+            return out
+        place = va - p.WINDOW
+        return out._replace(readback=self._readback(p.POOL + place // PAGE << 12 | place & 0xFF8))
 
     def _cmpxchg(self, user: int, va: int, size: int, value: int, expected: int) -> p.Outcome:
         entry, mask = self.names.entry, (1 << 8 * size) - 1
@@ -384,8 +413,3 @@ class Emulator:
             return probe._replace(value=1)
         out = self._access(user, self.domain.fetch, va)
         return out if out.vector else out._replace(vector=6)
-
-
-def readback(emulator: Emulator, requests: Any) -> int:
-    """The entry that a single request of mmu_update was about."""
-    return emulator._readback(requests[0][0]) if len(requests) == 1 else 0

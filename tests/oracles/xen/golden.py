@@ -9,7 +9,7 @@ import json
 import lzma
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import program as p
 from compare import FRAMES, POOL, State
@@ -26,21 +26,14 @@ class Case(NamedTuple):
     state: State
 
 
-def _trim(values: Any) -> list[int]:
-    out = list(values)
-    while out and not out[-1]:
-        out.pop()
-    return out
-
-
 def _line(case: Case) -> str:
     """One case as JSON: what is as usual is left out."""
     books, contents, m2p = case.state
     record = {
         "seed": case.seed,
         "program": case.program,
-        "outcomes": [_trim(o) for o in case.outcomes],
-        "books": {i: _trim(b) for i, b in enumerate(books) if b != _usual(i)},
+        "outcomes": [p.trimmed((*o[:-1], *o.more)) for o in case.outcomes],
+        "books": {i: p.trimmed(b) for i, b in enumerate(books) if b != _usual(i)},
         "contents": [[x for item in sorted(words.items()) for x in item] for words in contents],
         "m2p": {i: word for i, word in enumerate(m2p) if word != p.BASE_M2P},
     }
@@ -53,6 +46,11 @@ def _usual(i: int) -> p.Book:
 
 def _book(values: list[int]) -> p.Book:
     return p.Book(*values, *[0] * (len(p.Book._fields) - len(values)))
+
+
+def _outcome(values: list[int]) -> p.Outcome:
+    fixed = len(p.Outcome._fields) - 1
+    return p.Outcome(*values[:fixed], *[0] * (fixed - len(values)), tuple(values[fixed:]))
 
 
 def write(path: Path, version: str, cases: list[Case]) -> None:
@@ -73,5 +71,5 @@ def read(path: Path) -> Iterator[Case]:
             contents = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in record["contents"]]
             m2p = [record["m2p"].get(str(i), p.BASE_M2P) for i in range(len(POOL))]
             program = p.loads(json.dumps(record["program"]))
-            outcomes = [p.Outcome(*o, *[0] * (len(p.Outcome._fields) - len(o))) for o in record["outcomes"]]
+            outcomes = [_outcome(o) for o in record["outcomes"]]
             yield Case(record["seed"], program, outcomes, State(books, contents, m2p))

@@ -214,15 +214,11 @@ class Oracle:
                 if time.monotonic() > deadline:
                     raise OracleError("the oracle does not answer")
 
-    def answers(self, indices: Iterable[int]) -> list[Answer]:
-        """Read the outcomes of the operations that stand at `indices` of the list posted last."""
+    def answers(self, count: int) -> list[Answer]:
+        """Read the outcomes of the first `count` records of the list posted last."""
         assert self._ram is not None
-        ram, at, size, unpack = self._ram, self._results_at, RES.size, RES.unpack_from
-        out = []
-        for i in indices:
-            rc, done, vector, error_code, value, cr2, readback, user, _, _ = unpack(ram, at + i * size)
-            out.append(Answer(rc, done, vector, error_code, value, cr2, readback, user))
-        return out
+        data = self._ram[self._results_at : self._results_at + count * RES.size]
+        return [Answer._make(words[:8]) for words in RES.iter_unpack(data)]
 
     def set_reset_pool(self, frames: Iterable[int]) -> None:
         """Say which frames of the pool, by index, OP_RESET brings back to the base state."""

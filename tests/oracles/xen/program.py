@@ -103,6 +103,11 @@ def xen_private(va: int) -> bool:
     return 0xFFFF808000000000 <= va < 0xFFFF810000000000 or 0xFFFF820000000000 <= va < 0xFFFF880000000000
 
 
+def in_window(va: int) -> bool:
+    """Whether an address of a program lies in the read-only mapping of a pool frame."""
+    return WINDOW <= va < WINDOW + FRAMES * PAGE
+
+
 class Outcome(NamedTuple):
     """What became of one operation, in symbols."""
 
@@ -113,7 +118,18 @@ class Outcome(NamedTuple):
     cr2: int
     user: int
     value: int
+    #: The entry afterwards that the operation was about, where it is about one.
     readback: int
+    #: The same for each element of a batch, without zeros at the end.
+    more: tuple[int, ...] = ()
+
+
+def trimmed(words: Iterable[int]) -> tuple[int, ...]:
+    """The words without the zeros at their end."""
+    out = list(words)
+    while out and not out[-1]:
+        out.pop()
+    return tuple(out)
 
 
 class Book(NamedTuple):

@@ -15,6 +15,7 @@ PAGE = p.PAGE
 USER, RESET, MULTICALL = 4, 17, 18
 SET_GDT, UPDATE_DESCRIPTOR, SELECTOR, IRET = 32, 33, 34, 36
 HYPERCALL, POKE, PEEK, MOVE, SYSCALL = range(50, 55)
+READBACK_L1 = 1
 _CALLS = {"mmu": MMU_UPDATE, "ext": MMUEXT, "uva": UPDATE_VA}
 
 # What a pool frame looks like at the start: allocated and mapped by the window.
@@ -72,6 +73,7 @@ class Referee:
         for op in program:
             self._at.append(len(records) // OP.size)
             self._pack(op, records)
+        self._at.append(len(records) // OP.size)
         if len(records) > MAX_OPS * OP.size:
             raise OracleError("the program is too long for the mailbox")
         self.oracle.post(records)
@@ -79,8 +81,8 @@ class Referee:
     def finish(self) -> list[p.Outcome]:
         """Wait for the program handed over; one outcome for each operation."""
         self.oracle.wait()
-        answers = self.oracle.answers(self._at)
-        return [self._outcome(op, answer) for op, answer in zip(self._program, answers, strict=True)]
+        at, answers = self._at, self.oracle.answers(self._at[-1])
+        return [self._outcome(op, answers[at[i]], answers[at[i] + 1 : at[i + 1]]) for i, op in enumerate(self._program)]
 
     def reset(self) -> int:
         """Back to the base state; frames that do not get there are replaced, and their number is returned."""
@@ -126,10 +128,12 @@ class Referee:
         names, kind = self.names, op[0]
         if kind == "mmu":
             _, foreigndom, bits, requests = op
-            back = self._readback_va(requests[0][0]) if len(requests) == 1 else 0
+            one = len(requests) == 1
+            back = self._readback_va(requests[0][0]) if one else 0
             out += OP.pack(MMU_UPDATE, 0, len(requests), foreigndom, bits, 0, 0, back, 0, 0)
             for ptr, val in requests:
-                out += OP.pack(ELEMENT, 0, 0, names.entry(ptr), names.entry(val), 0, 0, 0, 0, 0)
+                back = 0 if one else self._readback_va(ptr)
+                out += OP.pack(ELEMENT, 0, 0, names.entry(ptr), names.entry(val), 0, 0, back, 0, 0)
         elif kind == "ext":
             _, foreigndom, bits, operations = op
             out += OP.pack(MMUEXT, 0, len(operations), foreigndom, bits, 0, 0, 0, 0, 0)
@@ -148,7 +152,8 @@ class Referee:
         elif kind == "multi":
             out += OP.pack(MULTICALL, 0, len(op[1]), 0, 0, 0, 0, 0, 0, 0)
             for call in op[1]:
-                out += OP.pack(ELEMENT, 0, 0, _CALLS[call[0]], *names.call(call), 0, 0, 0)
+                back = {"mmu": self._readback_va(call[1]), "uva": READBACK_L1}.get(call[0], 0)
+                out += OP.pack(ELEMENT, 0, 0, _CALLS[call[0]], *names.call(call), back, 0, 0)
         else:
             out += OP.pack(*self._record(op))
 
@@ -157,7 +162,7 @@ class Referee:
         if kind in ("uva", "uvo"):
             flags = names.va(op[3] & ~3) | op[3] & 3
             number, domid = (UPDATE_VA, 0) if kind == "uva" else (UPDATE_VA_OTHER, op[4])
-            return number, 0, 0, names.va(op[1]), names.entry(op[2]), flags, domid, 0, 0, 0
+            return number, 0, 0, names.va(op[1]), names.entry(op[2]), flags, domid, READBACK_L1, 0, 0
         if kind == "assist":
             return VM_ASSIST, 0, 0, op[1], op[2], 0, 0, 0, 0, 0
         if kind == "desc":
@@ -181,12 +186,13 @@ class Referee:
         if kind == "load":
             return LOAD + mode, op[3], 0, va, 0, 0, 0, 0, 0, 0
         if kind == "store":
-            return STORE + mode, op[3], 0, va, names.entry(op[4]), 0, 0, 0, 0, 0
+            back = va & ~7 if p.in_window(op[2]) else 0
+            return STORE + mode, op[3], 0, va, names.entry(op[4]), 0, 0, back, 0, 0
         if kind == "cmpxchg":
             return CMPXCHG + mode, op[3], 0, va, names.entry(op[4]), names.entry(op[5]), 0, 0, 0, 0
         return FETCH + mode, 0, 0, va, 0, 0, 0, 0, 0, 0
 
-    def _outcome(self, op: p.Op, a: Answer) -> p.Outcome:
+    def _outcome(self, op: p.Op, a: Answer, elements: list[Answer]) -> p.Outcome:
         names, value = self.names, a.value
         if value and op[0] in ("load", "cmpxchg"):
             value = names.value_back(value, op[3])
@@ -200,4 +206,5 @@ class Referee:
         if op[0] == "cmpxchg" and a.vector == 14:
             # QEMU's processor reads before it writes; a real one faults as for a write.
             code |= 2
-        return p.Outcome(a.rc, a.done, a.vector, code, cr2, a.user, value, names.entry_back(a.readback))
+        more = p.trimmed(names.entry_back(e.readback) for e in elements) if elements else ()
+        return p.Outcome(a.rc, a.done, a.vector, code, cr2, a.user, value, names.entry_back(a.readback), more)

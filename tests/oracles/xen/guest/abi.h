@@ -87,7 +87,7 @@ struct op {
 	u16 size;  /* of an access, in bytes */
 	u32 count; /* elements of a batch: that many OP_ELEMENT records follow */
 	u64 a, b, c, d;
-	u64 readback; /* linear address to load after the operation, 0: none */
+	u64 readback; /* linear address to load after the operation, 0: none, READBACK_L1: of the L1 entry of its va */
 	u64 spare[2];
 };
 
@@ -107,7 +107,7 @@ struct res {
 
 enum op_kind {
 	OP_NOP = 0,
-	OP_ELEMENT,         /* skipped: belongs to the record before it; a, b, c are the words of the element */
+	OP_ELEMENT,         /* belongs to the record before it; a, b, c are the words of the element; only read back */
 	OP_MMU_UPDATE,      /* a: foreigndom, b: bits to set in count, elements ptr, val */
 	OP_MMUEXT,          /* a: foreigndom, b: bits to set in count, elements cmd, arg1, arg2 */
 	OP_UPDATE_VA,       /* a: va, b: val, c: flags */
@@ -139,6 +139,7 @@ enum op_kind {
 };
 
 #define MAILBOX_MAGIC 0x4f52414b4c454e31UL
+#define READBACK_L1 1
 #define POOL_FRAMES 512
 #define MAX_OPS 4096
 

@@ -470,7 +470,13 @@ void make_access(const struct op *op, struct res *r, const u8 *function, int use
 		r->rc = RC_SKIPPED;
 		return;
 	}
-	mmuext(EXT_TLB_FLUSH_LOCAL, 0, 0);
+	/* The way to user mode loads cr3, which empties the TLB of the processor that QEMU makes. */
+	if (!user && op->kind == OP_SELECTOR) {
+		mmuext(EXT_TLB_FLUSH_LOCAL, 0, 0);
+	} else if (!user) {
+		mmuext(EXT_INVLPG_LOCAL, op->a, 0);
+		mmuext(EXT_INVLPG_LOCAL, op->a + op->size - 1, 0);
+	}
 	if (user)
 		trapped = user_call(USER_STUB + (u64)(function - access_start), op->a, op->b, op->c, &r->value);
 	else
@@ -560,16 +566,38 @@ static void perform(const struct op *op, struct res *r)
 	}
 }
 
+/* The L1 entry that the tables of the kernel's root lead to, as far as programs have names for them. */
+static u64 l1_entry(u64 va)
+{
+	u64 mfn = kernel_root;
+
+	for (int shift = 39;; shift -= 9) {
+		const volatile u64 *table = entries_of(mfn);
+		u64 e = table ? table[va >> shift & 511] : 0;
+
+		if (shift == 12 || !(e & P))
+			return shift == 12 ? e : 0;
+		mfn = (e & MFN) >> 12;
+	}
+}
+
+static u64 read_back(const struct op *op)
+{
+	if (!op->readback)
+		return 0;
+	if (op->readback == READBACK_L1)
+		return l1_entry(op->kind == OP_ELEMENT ? op->b : op->a);
+	return *(volatile u64 *)op->readback;
+}
+
 static void perform_all(void)
 {
 	for (u64 i = 0; i < mailbox.ops && i < MAX_OPS; i++) {
 		struct res r = {0};
 
-		if (ops[i].kind == OP_ELEMENT)
-			continue;
-		perform(&ops[i], &r);
-		if (ops[i].readback)
-			r.readback = *(volatile u64 *)ops[i].readback;
+		if (ops[i].kind != OP_ELEMENT)
+			perform(&ops[i], &r);
+		r.readback = read_back(&ops[i]);
 		results[i] = r;
 	}
 }
