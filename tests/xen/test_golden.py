@@ -13,7 +13,7 @@ import pytest
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "xen"
 GOLDEN = Path(__file__).with_name("golden-xen-4.17.xz")
-PROGRAMS, OPERATIONS = 403, 22_532
+PROGRAMS, OPERATIONS = 415, 23_403
 MUTANTS = (
     "xsa_182_fastpath_rw",
     "xsa_148_l2_pse_unchecked",
