@@ -16,6 +16,8 @@
 
 enum {
 	HYPERVISOR_MMU_UPDATE = 1,
+	HYPERVISOR_SET_GDT = 2,
+	HYPERVISOR_UPDATE_DESCRIPTOR = 10,
 	HYPERVISOR_MULTICALL = 13,
 	HYPERVISOR_UPDATE_VA_MAPPING = 14,
 	HYPERVISOR_GRANT_TABLE_OP = 20,
@@ -146,12 +148,29 @@ static int mmuext_op(struct xm_domain *d, uint64_t *args, struct xm_result *ret)
 	return end(d, &c, reason, sizeof(op), ret);
 }
 
+/* The number of entries is checked before the list is read. */
+static int set_gdt(struct xm_domain *d, const uint64_t *args, struct xm_result *ret)
+{
+	uint32_t entries = (uint32_t)args[1], n = (entries + XM_DESCRIPTORS_IN_PAGE - 1) / XM_DESCRIPTORS_IN_PAGE;
+	uint64_t frames[XM_GDT_PAGES];
+
+	if (entries > XM_GDT_PAGES * XM_DESCRIPTORS_IN_PAGE)
+		return xm_set_gdt(d, NULL, entries, ret);
+	if (n && (!xm_handle_okay(args[0], n, 8) || !xm_read_guest(d, args[0], frames, n * 8)))
+		return xm_bad_handle(d, ret);
+	return xm_set_gdt(d, frames, entries, ret);
+}
+
 /* One attempt at a hypercall: an enum xm_call_end, or a negative status. */
 static int attempt(struct xm_domain *d, uint64_t nr, uint64_t *args, struct xm_result *ret)
 {
 	switch (nr) {
 	case HYPERVISOR_MMU_UPDATE:
 		return mmu_update(d, args, ret);
+	case HYPERVISOR_SET_GDT:
+		return set_gdt(d, args, ret);
+	case HYPERVISOR_UPDATE_DESCRIPTOR:
+		return xm_update_descriptor(d, args[0], args[1], ret);
 	case HYPERVISOR_UPDATE_VA_MAPPING:
 		return xm_update_va_mapping(d, args[0], args[1], args[2], ret);
 	case HYPERVISOR_GRANT_TABLE_OP:

@@ -167,6 +167,26 @@ def test_descriptor_calls_in_a_multicall_and_in_user_mode(g: Any) -> None:
         g.d.update_descriptor(a << 12, DATA)
 
 
+def test_the_hypercalls_by_number(audited: Any) -> None:
+    g = audited
+    a, b, memory = g.table({0: CODE}), g.table(), g.page()
+    at = g.map(memory)
+    g.poke(memory, 511, a)
+    g.poke(memory, 0, b)
+    assert g.d.hypercall(2, at, 512).rc == 0
+    assert g.d.gdt == (b,)
+    assert g.d.hypercall(10, b << 12 | 8, DATA).rc == 0
+    assert g.peek(b, 1) == DATA | DPL3
+    assert g.d.hypercall(2, at + 4088, 512).rc == 0
+    assert g.d.gdt == (a,)
+    g.refused(g.d.hypercall(2, at + 4088, 513), 14, Reason.BAD_HANDLE)  # the list runs into nothing
+    g.refused(g.d.hypercall(2, 0xFFFF830000000000, 512), 14, Reason.BAD_HANDLE)
+    g.refused(g.d.hypercall(2, 0xFFFF830000000000, 7169), 22, Reason.GDT_ENTRIES)
+    assert g.d.gdt == (a,)
+    assert g.d.hypercall(2, 0xFFFF830000000000, 0).rc == 0
+    assert g.d.gdt == ()
+
+
 # ---- the LDT and selectors
 
 
