@@ -187,14 +187,16 @@ struct xm_walk {
 };
 
 struct xm_tlb;
+struct xm_history;
 
 /* One logical processor, as far as paging sees it.  Fill it with xm_cpu_init and change it with xm_cpu_set only; both
  * may be used on a copy.  Registers are journalled only in a processor made by xm_cpu_new: for one inside another
  * object, or on the stack, that is its owner's business. */
 struct xm_cpu {
 	struct xm_machine *machine;
-	struct xm_cpu *home; /* itself if xm_cpu_new made it */
-	struct xm_tlb *tlb;  /* NULL: every access walks */
+	struct xm_cpu *home;        /* itself if xm_cpu_new made it */
+	struct xm_tlb *tlb;         /* NULL: every access walks */
+	struct xm_history *history; /* NULL: nothing is recorded */
 	uint64_t cr0;
 	uint64_t cr3;
 	uint64_t cr4;
@@ -344,6 +346,34 @@ void xm_tlb_drop(struct xm_tlb *tlb, struct xm_flush flush);
 /* Translations held now; XM_E_ARGUMENT unless va has one under that PCID, else 0 with what it holds. */
 unsigned xm_tlb_used(const struct xm_tlb *tlb);
 int xm_tlb_lookup(struct xm_tlb *tlb, unsigned pcid, uint64_t va, struct xm_mapping *ret);
+
+/* A history records, from its beginning, the writes to machine memory and the flushes and register writes of one
+ * processor made by xm_cpu_new, and answers which outcomes of an access the manuals allow after them: with anything
+ * cached that a walk at any moment may have cached and no flush has dropped (SDM 4.10).  At its beginning nothing is
+ * cached.  It holds a checkpoint open: what a trial within it undoes is as if it had not been.  Writes through
+ * xm_machine_frame are seen as xm_checkpoint's rollback sees them.
+ *
+ * NULL for a processor in another object's memory, for one that has a history already, or when the host has no memory.
+ * End it before the processor is freed: what was written stays.  XM_E_STATE while a checkpoint within it is open. */
+struct xm_history *xm_history_new(struct xm_cpu *cpu);
+int xm_history_end(struct xm_history *h);
+
+/* walk: the outcome, as xm_walk tells it.  when[i]: how many events had happened when steps[i] was read, all of them
+ * for one that is read now. */
+struct xm_outcome {
+	struct xm_walk walk;
+	uint64_t when[5];
+};
+
+/* Every way to every outcome, some of them equal.  Returns how many, of which the first `max` are written; XM_E_LIMIT
+ * when there are more than a few thousand, XM_E_STATE when the history's checkpoint is no longer open, XM_E_MEMORY when
+ * a part of the history was lost. */
+int xm_history_outcomes(const struct xm_history *h, uint64_t va, uint32_t access, struct xm_outcome *ret, unsigned max);
+
+/* The events so far; the first is the beginning.  XM_E_RANGE for one that has not been, else what it dropped (perhaps
+ * nothing) and CR3 from then on. */
+uint64_t xm_history_events(const struct xm_history *h);
+int xm_history_event(const struct xm_history *h, uint64_t i, struct xm_flush *flush_ret, uint64_t *cr3_ret);
 
 /* Slot arithmetic (SDM 4.5 index fields).  A root that holds itself in slot `inner` shows every table of the address
  * space as data; seen through slot `outer` of another root that points at it, likewise.  outer == inner is the plain

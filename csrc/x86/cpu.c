@@ -61,6 +61,8 @@ void xm_cpu_flush(struct xm_cpu *cpu, struct xm_flush flush)
 {
 	if (cpu->tlb)
 		xm_tlb_drop(cpu->tlb, flush);
+	if (cpu->history)
+		xm_history_flush(cpu, flush);
 }
 
 void xm_cpu_invlpg(struct xm_cpu *cpu, uint64_t va)
@@ -215,6 +217,7 @@ static int set(struct xm_cpu *cpu, int reg, uint64_t value)
 
 int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value)
 {
+	uint64_t events = cpu->history ? xm_history_events(cpu->history) : 0;
 	int status;
 
 	if (cpu->home == cpu)
@@ -222,5 +225,7 @@ int xm_cpu_set(struct xm_cpu *cpu, int reg, uint64_t value)
 	status = set(cpu, reg, value);
 	if (!status && (reg == XM_REG_CR4 || reg == XM_REG_EFER || reg >= XM_CPUID_MAXPHYADDR))
 		derive(cpu);
+	if (!status && cpu->history)
+		xm_history_registers(cpu, events);
 	return status;
 }

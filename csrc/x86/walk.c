@@ -136,6 +136,8 @@ int xm_access(struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_walk *
 		return cached_access(cpu, va, access, ret);
 	walk(cpu, va, access, root(cpu), ret);
 	set_accessed(cpu, ret, access);
+	if (cpu->history && ret->fault == XM_FAULT_PF)
+		xm_cpu_flush(cpu, xm_flush_page_fault(cpu->cr3, cpu->cr4, va));
 	return ret->fault;
 }
 

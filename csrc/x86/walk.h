@@ -46,4 +46,8 @@ int xm_tlb_access(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct
 /* Remember what the walk w, of an allowed access, read. */
 void xm_tlb_fill(const struct xm_cpu *cpu, uint64_t va, uint32_t access, struct xm_start start,
 		 const struct xm_walk *w);
+
+/* For the history of a processor that has one: a flush; a register written, with how many events there were before. */
+void xm_history_flush(struct xm_cpu *cpu, struct xm_flush flush);
+void xm_history_registers(struct xm_cpu *cpu, uint64_t events_before);
 #endif

@@ -4,6 +4,8 @@ Knows Intel's and AMD's manuals (SDM vol. 3A, "Paging"; APM vol. 2, chapter 5); 
 """
 
 from xenmmu.x86.cpu import Cpu as Cpu
+from xenmmu.x86.history import History as History
+from xenmmu.x86.history import Outcome as Outcome
 from xenmmu.x86.mapping import Mapping as Mapping
 from xenmmu.x86.mapping import Range as Range
 from xenmmu.x86.names import *  # noqa: F403

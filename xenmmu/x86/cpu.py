@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xenmmu import pte
 from xenmmu._core import ffi, lib
 from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfFrames, OutOfRange, PageFault, StackFault, fail
 from xenmmu.machine import Machine
+from xenmmu.x86.history import History
 from xenmmu.x86.mapping import Mapping, Range, leaves, merged
 from xenmmu.x86.names import (
     A_ON_FAULT,
@@ -153,6 +155,8 @@ class Cpu:
             raise BadArgument(f"{name} = {value!r}: not a 64-bit value") from None
         if status:
             fail(status, f"{name} = {value:#x}")
+        if self._c.history:
+            self.machine._note_views()
 
     @property
     def cr0(self) -> int:
@@ -500,6 +504,8 @@ class Cpu:
             lib.xm_cpu_invlpg(self._c, va)
         except (OverflowError, TypeError):
             raise bad_address(va) from None
+        if self._c.history:
+            self.machine._note_views()
 
     def invpcid(self, kind: str | int, pcid: int = 0, va: int = 0) -> None:
         """INVPCID: drop cached translations by PCID as SDM 4.10.4.1 says; without a TLB, check only.
@@ -519,6 +525,42 @@ class Cpu:
             raise BadArgument(f"invpcid({kind!r}, {pcid!r}, {va!r}): not a type, a PCID and an address") from None
         if status:
             fail(status, f"invpcid({kind!r}, {pcid:#x}, {va:#x})")
+        if self._c.history:
+            self.machine._note_views()
+
+    # ---- what may be cached ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def history(self) -> Iterator[History]:
+        """Record the writes to machine memory, the flushes and this processor's register writes in the block.
+
+        ``History.outcomes`` then tells every outcome of an access that the manuals allow, whatever a processor may have
+        cached meanwhile (SDM 4.10): a missing flush is found without luck.  At the beginning nothing is cached; at
+        the end what was written stays.  Page faults of `load`, `store` and `fetch` drop what SDM 4.10.4.1 says; that
+        an access succeeded proves nothing of what else was possible.
+
+        Trials within are as if they had not been.  Of writes through a view of ``Machine.frame`` that was there before
+        the block, only the last to a word between two of this processor's flushes or register writes counts; other
+        writes all do.  Raises BadState when a history of this processor is open already.
+
+        >>> from xenmmu import Machine, pte
+        >>> m = Machine(1 << 20)
+        >>> for table in (1, 2, 3, 4):
+        ...     m.write64(table << 12, pte.encode(table + 1, pte.P | pte.US))
+        >>> cpu = Cpu(m, cr3=0x1000)
+        >>> with cpu.history() as h:
+        ...     m.write64(0x4000, 0)
+        ...     sorted(h.stale(0x123))
+        ...     cpu.invlpg(0)
+        ...     h.stale(0x123)
+        [Outcome(pa=0x5123)]
+        frozenset()
+        """
+        h = History(self)
+        try:
+            yield h
+        finally:
+            h._end()
 
     # ---- listings --------------------------------------------------------------------------------------------------
 

@@ -169,6 +169,7 @@ def c_state(program: Any, inputs: Inputs) -> Any:
     put(("machine", "partial"), c_text.Int(64, False), 0)
     st.mem[(*cpu, "machine")] = c_text.Value(types["machine"], ("machine",))
     st.mem[(*cpu, "tlb")] = c_text.Value(types["tlb"], None)
+    st.mem[(*cpu, "history")] = c_text.Value(types["history"], None)
     ((st, _),) = program.call("derive", st, [c_pointer("xm_cpu", "cpu")])
     return st
 
