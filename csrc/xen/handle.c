@@ -30,7 +30,7 @@ static struct xm_cpu xen_cpu(const struct xm_domain *d)
 	return cpu;
 }
 
-/* 0 when a byte of it is not there. */
+/* 0 when a byte of it is not there; the bytes below that one are read. */
 int xm_read_guest(struct xm_domain *d, uint64_t va, void *ret, unsigned n)
 {
 	struct xm_cpu cpu = xen_cpu(d);

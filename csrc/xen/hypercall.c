@@ -48,9 +48,9 @@ static int begin(struct xm_domain *d, uint64_t *args, struct array_call *c, stru
 		ret->rc = (int32_t)args[3];
 		return 0;
 	}
-	if (((uint32_t)args[1] & CONTINUED) && args[2] &&
-	    (!xm_handle_okay(args[2], 1, 4) || !xm_read_guest(d, args[2], &c->done, 4)))
-		c->done = 0;
+	/* What cannot be read of it is zero. */
+	if (((uint32_t)args[1] & CONTINUED) && args[2] && xm_handle_okay(args[2], 1, 4))
+		xm_read_guest(d, args[2], &c->done, 4);
 	return 1;
 }
 

@@ -106,7 +106,7 @@ class Comparison:
 
     def _count(self, seed: int, program: p.Program, found: list[Difference], residue: int) -> None:
         self.programs += 1
-        self.operations += len(program)
+        self.operations += sum(op[0] not in p.MEMORY for op in program)
         self.op_kinds.update(op[0] for op in program)
         if self.kept is not None and not residue:
             self.kept.append(golden.Case(seed, program, *self.said))

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable
 
 import generate_descriptors
+import generate_handles
 import program as p
 from emulator import Emulator
 
@@ -80,6 +81,12 @@ class Generator:
             (self._read, 1),
         ]
         self._actions += [(functools.partial(f, self), n) for f, n in generate_descriptors.ACTIONS]
+        self._actions += [(functools.partial(f, self), n) for f, n in generate_handles.ACTIONS]
+        self._made = 0
+        #: Grants mapped: by the address of the request, where it was mapped.
+        self.mappings: dict[int, tuple[int, int]] = {}
+        #: References of the entries that were written.
+        self.granted: list[int] = []
 
     def run(self) -> p.Program:
         """Make the program; its outcomes on the emulator stand in ``outcomes``."""
@@ -87,12 +94,13 @@ class Generator:
         actions, weights = zip(*self._actions, strict=True)
         if rng.random() < 0.9:
             self._tree()
-        while len(self.program) < self._length:
+        while self._made < self._length:
             rng.choices(actions, weights)[0]()
         return self.program
 
     def _emit(self, *op: object) -> p.Outcome:
         self.program.append(op)
+        self._made += op[0] not in p.MEMORY
         outcome = self._emulator.run([op])[0]
         self.outcomes.append(outcome)
         return outcome

@@ -79,6 +79,8 @@ SCRATCH_READ_ONLY = SCRATCH + 3 * PAGE
 GRANTS = SCRATCH + 4 * PAGE
 SPARE = SCRATCH + 5 * PAGE
 PLAIN, ENTRY, FRAME, VA, GRANT = range(5)
+#: Kinds that prepare memory or look at it: Xen has no part in them, and they are not counted.
+MEMORY = ("poke", "peek", "move")
 USER_STUB = 0xFFFF968000000000
 USER_UD = USER_STUB + PAGE
 
