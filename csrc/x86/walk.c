@@ -171,6 +171,8 @@ static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t ac
 		     struct xm_walk *w)
 {
 	unsigned room = XM_PAGE_SIZE - (unsigned)(va & (XM_PAGE_SIZE - 1));
+	uint64_t outside_va = 0, outside_pa = 0;
+	int outside = 0;
 
 	if (size != 1 && size != 2 && size != 4 && size != 8)
 		return XM_E_ARGUMENT;
@@ -189,11 +191,18 @@ static int find_span(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t ac
 		xm_access(cpu, *cr2, access, w);
 		if (w->fault)
 			return XM_OK;
-		if (!xm_has_frame(cpu->machine, w->pa >> XM_PAGE_SHIFT)) {
-			xm_fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
-			return XM_OK;
-		}
 		s->pa[i] = w->pa;
+		if (!outside && !xm_has_frame(cpu->machine, w->pa >> XM_PAGE_SHIFT)) {
+			outside = 1;
+			outside_va = *cr2;
+			outside_pa = w->pa;
+		}
+	}
+	/* A page fault comes before any byte moves, so before it matters what lies behind the first page. */
+	if (outside) {
+		*cr2 = outside_va;
+		w->pa = outside_pa;
+		xm_fault(w, XM_FAULT_BUS, XM_STOP_OUTSIDE_MACHINE, 0);
 	}
 	return XM_OK;
 }

@@ -214,7 +214,8 @@ def access(
     """A load, store or fetch of `size` bytes: (fault, CR2 or 0, error code), or (None, value loaded, 0).
 
     CHOICE: the lower page of an access that straddles two is translated first, with its A and D; CR2 is the first byte
-    in the page that faulted; canonical form of the whole is checked before either.
+    in the page that faulted; canonical form of the whole is checked before either.  Whether there is memory matters
+    only when neither faults.
     """
     if (access == "shadow_read" or access == "shadow_write") and not s.cet:
         return "#UD", 0, 0
@@ -231,9 +232,9 @@ def access(
             assert out.code is not None
             return out.fault, start, out.code
         assert out.pa is not None
-        if out.pa - out.pa % 4096 + 4096 > len(mem):
-            return "outside", 0, 0
         where[start // 4096] = out.pa - out.pa % 4096
+    if any(page + 4096 > len(mem) for page in where.values()):
+        return "outside", 0, 0
     places = [where[part // 4096] + part % 4096 for part in parts]
     if access == "write" or access == "shadow_write":
         for i, place in enumerate(places):

@@ -562,3 +562,18 @@ def test_explain_names_the_levels_that_deny() -> None:
     assert "#GP(0)" in cpu.explain(1 << 63)
     assert "allowed: physical address 0x5008" in cpu.explain(8)
     assert repr(cpu.walk(8)) and repr(cpu.walk(1 << 63)) and repr(cpu)
+
+
+def test_a_fault_of_the_second_page_comes_before_missing_memory_of_the_first() -> None:
+    m = Machine(1 << 20)
+    for table in (1, 2, 3):
+        m.write64(table << 12, pte.encode(table + 1, pte.P | pte.RW | pte.US))
+    m.write64(4 << 12, pte.encode(0x8000, pte.P | pte.RW | pte.US))
+    cpu = Cpu(m, cr3=0x1000)
+    with pytest.raises(PageFault) as fault:
+        cpu.store(0xFFC, 0, 8)
+    assert (fault.value.va, fault.value.error_code) == (0x1000, 6)
+    m.write64((4 << 12) + 8, pte.encode(5, pte.P | pte.RW | pte.US))
+    with pytest.raises(OutOfRange, match="0x8000000"):
+        cpu.store(0xFFC, 0, 8)
+    assert m.read64(0x5000) == 0

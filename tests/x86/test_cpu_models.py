@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def test_unicorn_agrees(compare: Any, unicorn_cpu: Any, pytestconfig: pytest.Con
     assert report.cases == CASES and len(report.outcomes) > 15
     # What is known of unicorn is still so: else the table in docs/referees.md is wrong.
     above, pdpte = "A in the entries above a fault", "A in a PDPTE that maps a page, at a fault"
-    assert set(report.classes) == {above, pdpte, "#GP for #SS"}
+    known = {above, pdpte, "#GP for #SS", "no memory behind the first of two pages"}
+    assert set(report.classes) <= known and known - set(report.classes) <= {"no memory behind the first of two pages"}
 
 
 def test_the_comparison_sees_a_wrong_rule(compare: Any, unicorn_cpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,4 +71,5 @@ def test_bochs_agrees(pytestconfig: pytest.Config) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{CASES} cases" in done.stdout and "explained:" not in done.stdout
+    assert f"{CASES} cases" in done.stdout
+    assert set(re.findall(r" explained: (.*): ", done.stdout)) <= {"no memory behind the first of two pages"}

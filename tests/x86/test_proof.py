@@ -334,10 +334,15 @@ def test_an_access_of_several_bytes_is_its_pages_in_order(program: Any, levels: 
             rules += [z3.Or(canonical, undefined), calls[0] == first]
             done = len(calls) - 1
             rules += [calls[1] == second, straddles] if done else []
-            # Before the last page nothing has faulted; what the last says is what the whole says.
-            rules += [faults[n] == 0 for n in range(done)] + [z3.Not(absent[n]) for n in range(done)]
-            verdict = z3.If(z3.And(faults[done] == 0, absent[done]), z3.BitVecVal(bus, 8), faults[done])
-            rules += [fault == verdict, c.bv(mem["cr2",].v, 64) == calls[done]]
+            # Before the last page nothing has faulted; what the last says is what the whole says.  Only then does it
+            # matter whether there is memory, page by page.
+            rules += [faults[n] == 0 for n in range(done)]
+            verdict, at = faults[done], calls[done]
+            for n in reversed(range(done + 1)):
+                missing = z3.And(faults[done] == 0, absent[n])
+                verdict = z3.If(missing, z3.BitVecVal(bus, 8), verdict)
+                at = z3.If(missing, calls[n], at)
+            rules += [fault == verdict, c.bv(mem["cr2",].v, 64) == at]
             rules += [z3.Or(fault != 0, z3.BoolVal(bool(done)) == straddles)]
             counts = [c.bv(mem["span", "n", i].v, 32) for i in (0, 1)]
             rules += [counts[0] + counts[1] == size, z3.UGT(counts[0], 0), (counts[1] == 0) == z3.Not(straddles)]

@@ -98,6 +98,8 @@ def explain(model: Any, case: Any, mine: Any, theirs: Any) -> str | None:
             return "A in a PDPTE that maps a page, at a fault"
     if (mine.vector, theirs.vector, mine.tables) == (12, 13, theirs.tables) and not model.has_ss:
         return "#GP for #SS"
+    if theirs.vector == "bus" and (mine.vector, mine.cr2) == (14, (case.va | 4095) + 1 & 2**64 - 1):
+        return "no memory behind the first of two pages"
     return None
 
 
