@@ -16,7 +16,10 @@ SPECIAL = [p.BOOT_L4, p.STUB_L3, p.UD, p.SHARED_INFO, p.KERNEL_L3, p.WINDOW_L3]
 FRAMES = [*POOL, *SPECIAL]
 SHOWN = [*POOL, p.BOOT_L4]
 _AD = 0x60
-_WORDS = struct.Struct("<512Q")
+# Most of a page is empty: only parts with something in them are looked at word by word.
+_PART = 256
+_WORDS = struct.Struct(f"<{_PART // 8}Q")
+_EMPTY = bytes(_PART)
 _ZEROS = bytes(p.PAGE)
 # The boot L4's own entries of each side, and Xen's: not a program's.
 _BOOT_FIXED = {p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT, *range(256, 272)}
@@ -58,7 +61,14 @@ def _contents(side: Side, frame: int) -> dict[int, int]:
         return {}
     back = side.names.entry_back
     fixed = _BOOT_FIXED if frame == p.BOOT_L4 else ()
-    return {slot: back(word) for slot, word in enumerate(_WORDS.unpack(page)) if word and slot not in fixed}
+    out = {}
+    for at in range(0, p.PAGE, _PART):
+        part = page[at : at + _PART]
+        if part != _EMPTY:
+            for slot, word in enumerate(_WORDS.unpack(part), at // 8):
+                if word and slot not in fixed:
+                    out[slot] = back(word)
+    return out
 
 
 def state(side: Side, base: list[p.Book]) -> State:

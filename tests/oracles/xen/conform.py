@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -75,8 +76,13 @@ class Comparison:
     def _take_base(self) -> None:
         self.base_xens = self.referee.books(FRAMES)
 
-    def both(self, program: p.Program, ours: list[p.Outcome] | None = None) -> tuple[list[Difference], int]:
-        """Run a program on Xen, and on the emulator where `ours` is not its outcome there; differences and residue."""
+    def both(
+        self, program: p.Program, ours: list[p.Outcome] | None = None, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[list[Difference], int]:
+        """Run a program on Xen, and on the emulator where `ours` is not its outcome there; differences and residue.
+
+        `meanwhile` is called once, with the emulator in its base state, while Xen runs.
+        """
         referee, emulator = self.referee, self.emulator
         referee.start(program)
         if ours is None:
@@ -84,6 +90,11 @@ class Comparison:
         state_ours = state(emulator, self.base_ours)
         emulator.reset()
         clean = emulator.books(POOL) == [BASE] * p.FRAMES
+        if not clean:
+            reasons, self.emulator = emulator.reasons, Emulator(self._options)
+            self.emulator.reasons = reasons
+        if meanwhile:
+            meanwhile()
         xens = referee.finish()
         state_xens = state(referee, self.base_xens)
         self.said = xens, state_xens
@@ -94,15 +105,29 @@ class Comparison:
         found = compare_outcomes(program, ours, xens) + compare_states(state_ours, state_xens)
         if not clean:
             found.append(Difference(-1, "leak", "the emulator does not return to the base state"))
-            self.emulator = Emulator(self._options)
         return found, residue
 
-    def add(self, seed: int, length: int) -> None:
-        """Make the program of one seed and compare."""
-        generator = Generator(self.emulator, seed, length)
-        program = generator.run()
-        found, residue = self.both(program, generator.outcomes)
-        self._count(seed, program, found, residue)
+    def add(self, seeds: Iterable[int], length: int) -> Iterator[int]:
+        """Make the program of each seed and compare, one ahead of Xen; yields each seed when it is done."""
+        made: list[tuple[int, p.Program, list[p.Outcome]]] = []
+        coming = iter(seeds)
+
+        def make() -> None:
+            for seed in coming:
+                generator = Generator(self.emulator, seed, length)
+                made.append((seed, generator.run(), generator.outcomes))
+                return
+
+        make()
+        while made:
+            seed, program, ours = made.pop()
+            try:
+                # The emulator stands where the program left it, until Xen has it too.
+                found, residue = self.both(program, ours, make)
+            except OracleError as error:
+                raise OracleError(f"program {seed}: {error}") from None
+            self._count(seed, program, found, residue)
+            yield seed
 
     def _count(self, seed: int, program: p.Program, found: list[Difference], residue: int) -> None:
         self.programs += 1
@@ -193,12 +218,8 @@ def _run(oracle: Oracle, args: argparse.Namespace) -> int:
         return 0
     start = time.monotonic()
     comparison.add_named()
-    for i in range(args.programs):
-        seed = args.seed * 1_000_000 + i
-        try:
-            comparison.add(seed, args.length)
-        except OracleError as error:
-            raise OracleError(f"program {seed}: {error}") from None
+    first = args.seed * 1_000_000
+    for _ in comparison.add(range(first, first + args.programs), args.length):
         if args.seconds and time.monotonic() - start > args.seconds:
             break
     seconds = time.monotonic() - start
