@@ -13,7 +13,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2])]
@@ -24,7 +26,7 @@ from compare import FRAMES, POOL, Difference, State, compare_outcomes, compare_s
 from emulator import Emulator  # noqa: E402
 from generate import Generator  # noqa: E402
 from named import NAMED  # noqa: E402
-from oracle import Oracle, OracleError  # noqa: E402
+from oracle import Oracle, OracleError, build_guest, fetch_package  # noqa: E402
 from referee import BASE, Referee  # noqa: E402
 
 from xenmmu.xen import Options, Reason  # noqa: E402
@@ -199,53 +201,109 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-linear", action="store_true", help="both sides with pv-linear-pt off")
     parser.add_argument("--golden", type=Path, help="write Xen's answers to this file")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="so many processes, each with a QEMU; the programs stay the same"
+    )
     args = parser.parse_args(argv)
     if not args.tell:
         print(f"seed {args.seed}, {args.programs} programs of {args.length} operations and more", flush=True)
+    if args.jobs < 1:
+        parser.error("--jobs: at least one")
     try:
-        with Oracle(options="pv-linear-pt=0" if args.no_linear else "") as oracle:
-            return _run(oracle, args)
+        if args.tell:
+            with Oracle(options=_xen_options(args)) as oracle:
+                Comparison(Referee(oracle), Options(pv_linear_pt=not args.no_linear)).tell(args.tell)
+            return 0
+        start = time.monotonic()
+        if args.jobs == 1:
+            parts = [_work(args, 0)]
+        else:
+            fetch_package()
+            build_guest()
+            with ProcessPoolExecutor(args.jobs) as pool:
+                parts = list(pool.map(_work, [args] * args.jobs, range(args.jobs)))
+        return _report(args, parts, time.monotonic() - start)
     except OracleError as error:
         print(f"oracle: {error}", file=sys.stderr)
         return 2
 
 
-def _run(oracle: Oracle, args: argparse.Namespace) -> int:
-    comparison = Comparison(Referee(oracle), Options(pv_linear_pt=not args.no_linear))
-    comparison.kept = [] if args.golden else None
-    if args.tell:
-        comparison.tell(args.tell)
-        return 0
-    start = time.monotonic()
-    comparison.add_named()
-    first = args.seed * 1_000_000
-    for _ in comparison.add(range(first, first + args.programs), args.length):
-        if args.seconds and time.monotonic() - start > args.seconds:
-            break
-    seconds = time.monotonic() - start
-    c = comparison
+def _xen_options(args: argparse.Namespace) -> str:
+    return "pv-linear-pt=0" if args.no_linear else ""
+
+
+class Part(NamedTuple):
+    """What one process has seen."""
+
+    programs: int
+    operations: int
+    residue: int
+    boots: int
+    version: str
+    op_kinds: Counter[str]
+    reasons: Counter[Reason]
+    kinds: Counter[str]
+    #: Of each kind of difference that it shows, the seed of the first program and the text.
+    shown: dict[str, tuple[int, str]]
+    kept: list[golden.Case]
+
+
+def _work(args: argparse.Namespace, job: int) -> Part:
+    """Compare on the programs of one process: every one in so many; the named ones are the first process's."""
+    with Oracle(options=_xen_options(args)) as oracle:
+        c = Comparison(Referee(oracle), Options(pv_linear_pt=not args.no_linear))
+        c.kept = [] if args.golden else None
+        start = time.monotonic()
+        if job == 0:
+            c.add_named()
+        first = args.seed * 1_000_000
+        for _ in c.add(range(first + job, first + args.programs, args.jobs), args.length):
+            if args.seconds and time.monotonic() - start > args.seconds:
+                break
+        c.emulator.reset()
+        reasons = Counter(c.emulator.reasons)
+        shown = {k: (c.first[k][0], _show(c, k)) for k in list(c.first)[: args.show]}
+        return Part(
+            *(c.programs, c.operations, c.residue, oracle.boots, oracle.version),
+            *(c.op_kinds, reasons, c.kinds, shown, c.kept or []),
+        )
+
+
+def _show(c: Comparison, kind: str) -> str:
+    """A short program with a difference of this kind, and what either side says."""
+    seed, program, seen = c.first[kind]
+    short, found = c.shrink(program, kind)
+    lines = [f"program {seed}, {kind}; " + (f"shortened to {len(short)} operations:" if found else "not seen again:")]
+    if found:
+        lines += [p.describe(short), p.dumps(short)]
+    lines += [f"  * {f'[{d.at}]' if d.at >= 0 else '[after]'} {d.text}" for d in (found or seen)[:20]]
+    return "\n".join(lines)
+
+
+def _report(args: argparse.Namespace, parts: list[Part], seconds: float) -> int:
+    operations = sum(part.operations for part in parts)
+    op_kinds, reasons, kinds = Counter[str](), Counter[Reason](), Counter[str]()
+    for part in parts:
+        op_kinds += part.op_kinds
+        reasons += part.reasons
+        kinds += part.kinds
     print(
-        f"programs {c.programs}, operations {c.operations}, differences {sum(c.kinds.values())}, residue {c.residue}, "
-        f"seconds {seconds:.1f} ({c.operations / seconds:.0f} operations/s), boots {oracle.boots}"
+        f"programs {sum(part.programs for part in parts)}, operations {operations}, differences {sum(kinds.values())}, "
+        f"residue {sum(part.residue for part in parts)}, seconds {seconds:.1f} "
+        f"({operations / seconds:.0f} operations/s), boots {sum(part.boots for part in parts)}"
     )
-    print("operations:", ", ".join(f"{k} {n}" for k, n in c.op_kinds.most_common()))
-    reasons = c.emulator.reasons
-    print("answers:", ", ".join(f"{r.name} {n}" for r, n in sorted(reasons.items(), key=lambda x: -x[1])))
-    if c.kept is not None:
-        golden.write(args.golden, oracle.version, c.kept)
-    missing = [r.name for r in Reason if r not in reasons]
-    print("not met:", ", ".join(missing))
-    for kind, n in c.kinds.most_common():
+    print("operations:", ", ".join(f"{k} {n}" for k, n in op_kinds.most_common()))
+    print("answers:", ", ".join(f"{r.name} {n}" for r, n in reasons.most_common()))
+    if args.golden:
+        cases = sorted((case for part in parts for case in part.kept), key=lambda case: case.seed)
+        golden.write(args.golden, parts[0].version, cases)
+    print("not met:", ", ".join(r.name for r in Reason if r not in reasons))
+    for kind, n in kinds.most_common():
         print(f"  {n:6} programs: {kind}")
-    for kind, (seed, program, seen) in list(c.first.items())[: args.show]:
-        short, found = c.shrink(program, kind)
-        print(f"program {seed}, {kind}; " + (f"shortened to {len(short)} operations:" if found else "not seen again:"))
-        if found:
-            print(p.describe(short))
-            print(p.dumps(short))
-        for d in (found or seen)[:20]:
-            print("  *", f"[{d.at}]" if d.at >= 0 else "[after]", d.text, flush=True)
-    return 1 if c.first else 0
+    shown = sorted((seed, text) for part in parts for seed, text in part.shown.values())
+    for _, text in shown[: args.show]:
+        print(text)
+    return 1 if kinds else 0
 
 
 if __name__ == "__main__":
