@@ -429,6 +429,22 @@ int xm_slot_target(unsigned outer, unsigned inner, unsigned levels, uint64_t ent
 #define XM_UVMF_FLUSHTYPE_MASK 3
 #define XM_UVMF_ALL 4
 
+#define XM_MEM_INCREASE_RESERVATION 0
+#define XM_MEM_DECREASE_RESERVATION 1
+#define XM_MEM_MAXIMUM_RAM_PAGE 2
+#define XM_MEM_CURRENT_RESERVATION 3
+#define XM_MEM_MAXIMUM_RESERVATION 4
+#define XM_MEM_POPULATE_PHYSMAP 6
+#define XM_MEM_ADD_TO_PHYSMAP 7
+#define XM_MEM_EXCHANGE 11
+#define XM_MEM_REMOVE_FROM_PHYSMAP 15
+
+#define XM_MAPSPACE_SHARED_INFO 0
+#define XM_MAPSPACE_GRANT_TABLE 1
+#define XM_MAPSPACE_GMFN 2
+#define XM_MAPSPACE_GMFN_RANGE 3
+#define XM_MAPSPACE_GMFN_FOREIGN 4
+
 #define XM_VMASST_ENABLE 0
 #define XM_VMASST_DISABLE 1
 #define XM_VMASST_WRITABLE_PAGETABLES 2
@@ -563,6 +579,18 @@ enum xm_reason {
 	XM_R_GRANT_FRAMES,
 	XM_R_GRANT_FRAME_LIST,
 	XM_R_GRANT_IN_USE,
+	/* memory_op */
+	XM_R_DOMID_UNKNOWN,
+	XM_R_EXTENTS,
+	XM_R_EXTENT_ORDER,
+	XM_R_ADDRESS_BITS,
+	XM_R_MAX_PAGES,
+	XM_R_NO_MEMORY,
+	XM_R_MFN_INVALID,
+	XM_R_PAGE_NOT_OWNED,
+	XM_R_EXCHANGE_SIZES,
+	XM_R_EXCHANGE_IN_USE,
+	XM_R_NOT_TRANSLATED,
 	/* not Xen's: what the frame holds is not in the image that the hypervisor was taken from */
 	XM_R_NOT_CAPTURED,
 	XM_R_KINDS,
@@ -683,7 +711,7 @@ struct xm_root {
 	uint16_t domid;
 	uint8_t user_mode;
 	uint8_t privileged;
-	uint8_t pad[4];
+	uint32_t pages; /* frames it owns, Xen's heap aside; 0: not known */
 };
 /* The number of live domains; the first `max` of them in ret. */
 size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max);
@@ -830,6 +858,31 @@ int xm_unmap_and_replace(struct xm_domain *d, struct xm_unmap_grant_ref *op, uin
 int xm_grant_setup_table(struct xm_domain *d, uint32_t domid, uint32_t nr_frames, uint64_t *frames,
 			 uint32_t *reason_ret);
 int xm_swap_grant_ref(struct xm_domain *d, uint32_t ref_a, uint32_t ref_b, uint32_t *reason_ret);
+/* One side of a memory_op: `nr_extents` runs of 2^extent_order frames, the first frame (or pfn) of each in `extents`. */
+struct xm_memory_reservation {
+	uint64_t *extents;
+	uint64_t nr_extents;
+	uint32_t extent_order;
+	uint32_t address_bits; /* new frames lie below this many bits of address; 0: anywhere */
+	uint32_t domid;
+	uint32_t pad;
+};
+
+/* XENMEM_increase_reservation (extents may be NULL; receives frames), XENMEM_decrease_reservation (frames), and
+ * XENMEM_populate_physmap (pfns, replaced by frames).  ret->rc is the number of extents done, never an error, and
+ * ret->reason says why not all of them were.  XM_E_ARGUMENT for another command. */
+int xm_memory_op(struct xm_domain *d, uint32_t cmd, struct xm_memory_reservation *r, struct xm_result *ret);
+/* XENMEM_exchange: frames of `in` for new ones with the pfns of `out`, which are replaced by frames.  ret->done is
+ * nr_exchanged: input extents; what it held before the call is where the exchange begins. */
+int xm_memory_exchange(struct xm_domain *d, const struct xm_memory_reservation *in, struct xm_memory_reservation *out,
+		       struct xm_result *ret);
+/* XENMEM_maximum_ram_page, XENMEM_current_reservation and XENMEM_maximum_reservation (frames, as rc). */
+int xm_memory_query(struct xm_domain *d, uint32_t cmd, uint32_t domid, struct xm_result *ret);
+/* XENMEM_add_to_physmap and XENMEM_remove_from_physmap, which a PV domain cannot use. */
+int xm_memory_physmap(struct xm_domain *d, uint32_t cmd, uint32_t domid, uint32_t space, struct xm_result *ret);
+/* XEN_DOMCTL_max_mem: how many frames the domain may own. */
+uint64_t xm_domain_max_pages(const struct xm_domain *d);
+int xm_domain_set_max_pages(struct xm_domain *d, uint64_t pages);
 
 /* toggle_guest_mode.  To user mode: the iret hypercall (XM_E_STATE without a user root: real Xen crashes the domain).
  * To kernel mode: an exception or a syscall. */

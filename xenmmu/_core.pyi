@@ -77,6 +77,20 @@ class _Lib:
     XM_UVMF_INVLPG: int
     XM_UVMF_FLUSHTYPE_MASK: int
     XM_UVMF_ALL: int
+    XM_MEM_INCREASE_RESERVATION: int
+    XM_MEM_DECREASE_RESERVATION: int
+    XM_MEM_MAXIMUM_RAM_PAGE: int
+    XM_MEM_CURRENT_RESERVATION: int
+    XM_MEM_MAXIMUM_RESERVATION: int
+    XM_MEM_POPULATE_PHYSMAP: int
+    XM_MEM_ADD_TO_PHYSMAP: int
+    XM_MEM_EXCHANGE: int
+    XM_MEM_REMOVE_FROM_PHYSMAP: int
+    XM_MAPSPACE_SHARED_INFO: int
+    XM_MAPSPACE_GRANT_TABLE: int
+    XM_MAPSPACE_GMFN: int
+    XM_MAPSPACE_GMFN_RANGE: int
+    XM_MAPSPACE_GMFN_FOREIGN: int
     XM_VMASST_ENABLE: int
     XM_VMASST_DISABLE: int
     XM_VMASST_WRITABLE_PAGETABLES: int
@@ -291,6 +305,17 @@ class _Lib:
     XM_R_GRANT_FRAMES: int
     XM_R_GRANT_FRAME_LIST: int
     XM_R_GRANT_IN_USE: int
+    XM_R_DOMID_UNKNOWN: int
+    XM_R_EXTENTS: int
+    XM_R_EXTENT_ORDER: int
+    XM_R_ADDRESS_BITS: int
+    XM_R_MAX_PAGES: int
+    XM_R_NO_MEMORY: int
+    XM_R_MFN_INVALID: int
+    XM_R_PAGE_NOT_OWNED: int
+    XM_R_EXCHANGE_SIZES: int
+    XM_R_EXCHANGE_IN_USE: int
+    XM_R_NOT_TRANSLATED: int
     XM_R_NOT_CAPTURED: int
     XM_R_KINDS: int
     XM_MUT_XSA_182_FASTPATH_RW: int
@@ -436,6 +461,12 @@ class _Lib:
     def xm_unmap_and_replace(self, d: Any, op: Any, new_addr: int, reason_ret: Any, /) -> int: ...
     def xm_grant_setup_table(self, d: Any, domid: int, nr_frames: int, frames: Any, reason_ret: Any, /) -> int: ...
     def xm_swap_grant_ref(self, d: Any, ref_a: int, ref_b: int, reason_ret: Any, /) -> int: ...
+    def xm_memory_op(self, d: Any, cmd: int, r: Any, ret: Any, /) -> int: ...
+    def xm_memory_exchange(self, d: Any, in_: Any, out: Any, ret: Any, /) -> int: ...
+    def xm_memory_query(self, d: Any, cmd: int, domid: int, ret: Any, /) -> int: ...
+    def xm_memory_physmap(self, d: Any, cmd: int, domid: int, space: int, ret: Any, /) -> int: ...
+    def xm_domain_max_pages(self, d: Any, /) -> int: ...
+    def xm_domain_set_max_pages(self, d: Any, pages: int, /) -> int: ...
     def xm_enter_user(self, d: Any, /) -> int: ...
     def xm_enter_kernel(self, d: Any, /) -> int: ...
     def xm_guest_load(self, d: Any, va: int, size: int, value_ret: Any, fault: Any, /) -> int: ...

@@ -38,7 +38,8 @@ static const char *const invariant_text[XM_I_KINDS] = {
 		"a linear entry is read-only, stays within its domain and goes one hop: a table that holds one is not "
 		"used by one, itself excepted",
 	[XM_I_XENSLOT] = "slots 256 to 271 of every validated L4 are what Xen put there",
-	[XM_I_OWN] = "tables and leaves of a domain name only frames that the domain owns or has a right to",
+	[XM_I_OWN] = "tables and leaves of a domain name only frames that the domain owns or has a right to, and it is "
+		     "charged for the frames that it owns",
 	[XM_I_CR3] = "roots are validated L4 tables of their domain, CR3 is the root of the current mode, and user "
 		     "mode has one",
 	[XM_I_PT0] = "a page table that nothing references is neither validated nor partial nor pinned",

@@ -101,12 +101,27 @@ static void check_root(struct audit *a, const struct xm_root *d, uint64_t root, 
 				f->type_info & XM_PGT_VALIDATED ? "" : ", not validated");
 }
 
+/* What a domain owns is what it is charged for. */
+static void check_pages(struct audit *a, const struct xm_root *d)
+{
+	uint64_t owned = 0;
+
+	if (!d->pages)
+		return;
+	for (uint64_t mfn = 0; mfn < a->frames; mfn++)
+		owned += a->claims[mfn].owner == d->domid && !(a->claims[mfn].count_info & XM_PGC_XEN_HEAP);
+	if (owned != d->pages)
+		xm_audit_report(a, XM_I_OWN, 0, "domain %u owns %llu frames, and is charged for %u", d->domid,
+				(unsigned long long)owned, d->pages);
+}
+
 static void check_roots(struct audit *a)
 {
 	for (size_t i = 0; i < a->roots_count; i++) {
 		const struct xm_root *d = &a->roots[i];
 		uint64_t selected = d->user_mode ? d->user_root : d->kernel_root;
 
+		check_pages(a, d);
 		if (d->kernel_root)
 			check_root(a, d, d->kernel_root, "kernel");
 		if (d->user_root)

@@ -41,17 +41,23 @@ static void take(struct audit *a, uint64_t mfn, unsigned type)
 
 /* ---- one entry ---------------------------------------------------------------------------------------------------- */
 
-/* May the domain that owns the table map the frame?  A privileged domain may name another domain's. */
+static int has_privileged_domain(const struct audit *a)
+{
+	for (size_t i = 0; i < a->roots_count; i++)
+		if (a->roots[i].privileged)
+			return 1;
+	return 0;
+}
+
+/* May the domain that owns the table map the frame?  A privileged domain may map another domain's, and may put such an
+ * entry into a third one's tables. */
 static int may_map(const struct audit *a, uint16_t owner, const struct xm_frame *target, int writable)
 {
-	const struct xm_root *d;
-
 	if (target->owner == owner)
 		return 1;
 	if (target->owner == XM_DOMID_XEN)
 		return !writable;
-	d = xm_audit_domain(a, owner);
-	return d && d->privileged && xm_audit_domain(a, target->owner);
+	return xm_audit_domain(a, target->owner) && has_privileged_domain(a);
 }
 
 static void read_leaf(struct audit *a, uint64_t table, unsigned slot, uint64_t e, int privileged)

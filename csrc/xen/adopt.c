@@ -288,6 +288,9 @@ static int make_domain(struct adoption *a, uint64_t loaded)
 		return XM_E_MEMORY;
 	d->alive = 1;
 	d->privileged = 1;
+	d->max_pages = UINT32_MAX;
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		d->tot_pages += x->frame[mfn].owner == 0 && !(x->frame[mfn].count_info & XM_PGC_XEN_HEAP);
 	x->domain[0] = d;
 	x->ndomains = 1;
 	status = xm_domain_init_vcpu(d);

@@ -107,18 +107,12 @@ static void populate(struct xm_domain *d)
 {
 	struct xm_xen *x = d->xen;
 	uint64_t writable = (uint64_t)XM_PGT_WRITABLE << XM_PGT_TYPE_SHIFT | XM_PGT_VALIDATED | 1;
-	uint64_t first = 0;
 
-	/* Frames of one domain tend to be neighbours: each search starts where the last one ended. */
 	for (uint64_t pfn = 0; pfn < d->nframes; pfn++) {
-		while (x->frame[first].count_info != XM_PGC_STATE_FREE)
-			first++;
-		XM_PUT(x->machine, x->frame[first].count_info, XM_PGC_ALLOCATED | 1);
-		XM_PUT(x->machine, x->frame[first].owner, d->domid);
-		XM_PUT(x->machine, x->free_frames, x->free_frames - 1);
-		d->p2m[pfn] = first;
-		xm_m2p_set(x, first, pfn);
+		d->p2m[pfn] = take_frame(d, XM_PGC_ALLOCATED | 1, 0, 0);
+		xm_m2p_set(x, d->p2m[pfn], pfn);
 	}
+	XM_PUT(x->machine, d->tot_pages, d->nframes);
 	d->shared_info = take_frame(d, XM_PGC_ALLOCATED | XM_PGC_XEN_HEAP | 1, writable, 1);
 	d->perdomain_l3 = xm_alloc_frame(x, 1);
 }
@@ -197,6 +191,8 @@ struct xm_domain *xm_domain_new(struct xm_xen *x, uint64_t frames, uint32_t flag
 	d->domid = (uint16_t)domid;
 	d->privileged = (flags & XM_DOM_PRIVILEGED) != 0;
 	d->boot_frames = b.end;
+	/* Xen's builder sets dom0 no limit unless dom0_mem names one; a toolstack gives others what they are made with. */
+	d->max_pages = d->privileged ? UINT32_MAX : frames;
 	*status_ret = xm_domain_init_vcpu(d);
 	if (*status_ret)
 		return NULL;
@@ -228,6 +224,19 @@ int xm_domain_alive(const struct xm_domain *d)
 uint64_t xm_domain_frames(const struct xm_domain *d)
 {
 	return d->nframes;
+}
+
+uint64_t xm_domain_max_pages(const struct xm_domain *d)
+{
+	return d->max_pages;
+}
+
+int xm_domain_set_max_pages(struct xm_domain *d, uint64_t pages)
+{
+	if (pages > UINT32_MAX)
+		return XM_E_ARGUMENT;
+	XM_PUT(d->xen->machine, d->max_pages, pages);
+	return XM_OK;
 }
 
 uint64_t xm_domain_mfn(const struct xm_domain *d, uint64_t pfn)

@@ -133,6 +133,18 @@ static int is_counted(const struct xm_xen *x, uint64_t mfn)
 	return xm_mfn_valid(x, mfn) && (x->frame[mfn].owner != XM_DOMID_IO || x->profile->counts_mmio);
 }
 
+/* The owner to take the reference for.  A privileged domain that writes to another's tables hands on its right to map
+ * the frames of any domain. */
+static unsigned real_owner(const struct xm_xen *x, const struct xm_domain *d, unsigned pg_owner, uint64_t mfn)
+{
+	unsigned owner = x->frame[mfn].owner;
+	const struct xm_domain *who = xm_domain_by_id(x, pg_owner);
+
+	if (xm_mutant(x, XM_MUT_OWNER_UNCHECKED_L1))
+		return owner;
+	return pg_owner != d->domid && who && owner != XM_OWNER_NONE && xm_may_target(who, owner) ? owner : pg_owner;
+}
+
 /* d owns the table; the frame must belong to pg_owner.  *flip_ret: bits to toggle in the entry before it is stored. */
 int xm_get_page_from_l1e(struct xm_xen *x, struct xm_domain *d, unsigned pg_owner, uint64_t entry, uint64_t *flip_ret)
 {
@@ -150,9 +162,7 @@ int xm_get_page_from_l1e(struct xm_xen *x, struct xm_domain *d, unsigned pg_owne
 		pg_owner = XM_DOMID_IO;
 	}
 	f = &x->frame[mfn];
-	if (xm_mutant(x, XM_MUT_OWNER_UNCHECKED_L1))
-		pg_owner = f->owner;
-	if (!xm_get_page(x, mfn, pg_owner))
+	if (!xm_get_page(x, mfn, real_owner(x, d, pg_owner, mfn)))
 		return XM_R_L1_NOT_OWNED;
 	if ((entry & XM_PTE_RW) && xm_get_page_type(x, mfn, XM_PGT_WRITABLE)) {
 		xm_put_page(x, mfn);

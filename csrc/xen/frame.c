@@ -10,29 +10,104 @@
 
 /* ---- general references: xm_get_page and xm_put_page are in xen.h ------------------------------------------------- */
 
+/* free_heap_pages: nobody's from now on; what it holds stays, for whoever gets it next. */
 void xm_free_frame(struct xm_xen *x, uint64_t mfn)
 {
 	struct xm_frame *f = &x->frame[mfn];
 
+	if (f->owner != XM_OWNER_NONE) {
+		/* Zero says that nobody ever owned the frame. */
+		if (!x->clock)
+			XM_PUT(x->machine, x->clock, 1);
+		XM_PUT(x->machine, f->tlbflush_timestamp, x->clock);
+	}
 	XM_PUT(x->machine, f->count_info, XM_PGC_STATE_FREE);
 	XM_PUT(x->machine, f->owner, XM_OWNER_NONE);
 	XM_PUT(x->machine, f->type_info, 0);
+	XM_PUT(x->machine, f->linear_pt_count, 0);
 	XM_PUT(x->machine, x->free_frames, x->free_frames + 1);
+	if (mfn < x->first_free)
+		XM_PUT(x->machine, x->first_free, mfn);
 	xm_m2p_set(x, mfn, ~0ULL);
+}
+
+/* free_domheap_pages: the last reference is gone. */
+void xm_free_domain_frame(struct xm_xen *x, uint64_t mfn)
+{
+	struct xm_frame *f = &x->frame[mfn];
+	struct xm_domain *d = xm_domain_by_id(x, f->owner);
+
+	if (f->count_info & XM_PGC_XEN_HEAP)
+		return; /* Xen's own page, which the domain gave up: Xen keeps it */
+	if (d)
+		XM_PUT(x->machine, d->tot_pages, d->tot_pages - 1);
+	xm_free_frame(x, mfn);
+}
+
+/* put_page_alloc_ref: the domain gives up the frame, which lives on while something else refers to it. */
+void xm_put_page_alloc_ref(struct xm_xen *x, uint64_t mfn)
+{
+	struct xm_frame *f = &x->frame[mfn];
+
+	if (!(f->count_info & XM_PGC_ALLOCATED))
+		return;
+	XM_PUT(x->machine, f->count_info, f->count_info & ~XM_PGC_ALLOCATED);
+	xm_put_page(x, mfn);
+}
+
+static int is_free(const struct xm_xen *x, uint64_t mfn)
+{
+	return x->frame[mfn].count_info == XM_PGC_STATE_FREE;
+}
+
+/* A frame that changes hands must not be reachable through what a TLB still holds of its last owner's mappings. */
+static void flush_before_reuse(struct xm_xen *x, uint64_t mfn)
+{
+	uint64_t stamp = x->frame[mfn].tlbflush_timestamp;
+
+	for (unsigned id = 0; stamp && id < XM_MAX_DOMAINS; id++)
+		if (x->domain[id] && x->domain[id]->vcpu.last_flush <= stamp)
+			xm_flush_tlb(x->domain[id]);
+}
+
+static void take(struct xm_xen *x, uint64_t mfn)
+{
+	flush_before_reuse(x, mfn);
+	XM_PUT(x->machine, x->frame[mfn].count_info, 0);
+	XM_PUT(x->machine, x->free_frames, x->free_frames - 1);
 }
 
 /* A free frame, lowest or highest first: domains grow from below, Xen's own frames from above.  All ones: none. */
 uint64_t xm_alloc_frame(struct xm_xen *x, int from_top)
 {
-	if (!x->free_frames)
-		return ~0ULL;
-	for (uint64_t i = 0; i < x->max_page; i++) {
-		uint64_t mfn = from_top ? x->max_page - 1 - i : i;
-
-		if (x->frame[mfn].count_info != XM_PGC_STATE_FREE)
+	if (!from_top)
+		return xm_alloc_frames(x, 0, x->max_page);
+	for (uint64_t mfn = x->max_page; mfn-- > 0;) {
+		if (!is_free(x, mfn))
 			continue;
-		XM_PUT(x->machine, x->frame[mfn].count_info, 0);
-		XM_PUT(x->machine, x->free_frames, x->free_frames - 1);
+		take(x, mfn);
+		return mfn;
+	}
+	return ~0ULL;
+}
+
+/* 2^order free frames in a row, aligned to their number and below `end`: the first of them; all ones: there are none. */
+uint64_t xm_alloc_frames(struct xm_xen *x, unsigned order, uint64_t end)
+{
+	uint64_t n = 1ULL << order, mfn = x->first_free, ok;
+
+	while (mfn < x->max_page && !is_free(x, mfn))
+		mfn++;
+	XM_PUT(x->machine, x->first_free, mfn);
+	if (end > x->max_page)
+		end = x->max_page;
+	for (mfn = (mfn + n - 1) & ~(n - 1); mfn + n <= end; mfn += n) {
+		for (ok = 0; ok < n && is_free(x, mfn + ok); ok++)
+			;
+		if (ok < n)
+			continue;
+		for (uint64_t i = 0; i < n; i++)
+			take(x, mfn + i);
 		return mfn;
 	}
 	return ~0ULL;

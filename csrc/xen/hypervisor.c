@@ -252,6 +252,7 @@ size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max)
 				.domid = d->domid,
 				.user_mode = (uint8_t)d->vcpu.user_mode,
 				.privileged = (uint8_t)d->privileged,
+				.pages = (uint32_t)d->tot_pages,
 			};
 		n++;
 	}

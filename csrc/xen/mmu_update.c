@@ -175,6 +175,8 @@ static int update_m2p(struct xm_batch *b, uint64_t ptr, uint64_t val)
 
 	if (b->pt_owner != b->d)
 		return xm_refuse(x, XM_R_MACHPHYS_FOREIGN_PT, mfn, 0, 0);
+	if (b->pg_owner != XM_DOMID_IO && !xm_may_target(b->d, b->pg_owner))
+		return xm_refuse(x, XM_R_NO_PRIVILEGE, mfn, 0, 0);
 	if (!xm_get_page(x, mfn, b->pg_owner))
 		return xm_refuse(x, XM_R_MACHPHYS_NOT_OWNED, mfn, 0, 0);
 	xm_m2p_set(x, mfn, val);
@@ -188,6 +190,8 @@ int xm_update_one(struct xm_batch *b, const struct xm_mmu_update *req)
 
 	if (cmd >= b->d->xen->profile->mmu_commands)
 		return xm_refuse(b->d->xen, XM_R_UNKNOWN_COMMAND, req->ptr >> XM_PAGE_SHIFT, 0, 0);
+	if (cmd == XM_MMU_MACHPHYS_UPDATE)
+		return update_m2p(b, req->ptr, req->val);
 	/* Mapping MMIO is a matter of iomem permission, whoever asks. */
 	if (cmd <= XM_MMU_PT_UPDATE_NO_TRANSLATE && b->pg_owner != XM_DOMID_IO && !xm_may_target(b->d, b->pg_owner))
 		return xm_refuse(b->d->xen, XM_R_NO_PRIVILEGE, req->ptr >> XM_PAGE_SHIFT, 0, 0);
@@ -199,8 +203,6 @@ int xm_update_one(struct xm_batch *b, const struct xm_mmu_update *req)
 		return update_pt(b, req->ptr, req->val, 0);
 	case XM_MMU_PT_UPDATE_PRESERVE_AD:
 		return update_pt(b, req->ptr, req->val, 1);
-	case XM_MMU_MACHPHYS_UPDATE:
-		return update_m2p(b, req->ptr, req->val);
 	default:
 		return xm_refuse(b->d->xen, XM_R_UNKNOWN_COMMAND, req->ptr >> XM_PAGE_SHIFT, 0, 0);
 	}
@@ -322,7 +324,7 @@ static int do_update_va_mapping(struct xm_domain *d, uint64_t va, uint64_t val, 
 	XM_PUT(m, d->counters.update_va_mapping, d->counters.update_va_mapping + 1);
 	memset(&d->xen->at, 0, sizeof(d->xen->at));
 	reason = xm_foreigndom(d, fd, &pg_owner);
-	if (!reason && pg_owner != XM_DOMID_IO && !xm_may_target(d, pg_owner))
+	if (!reason && !xm_may_target(d, pg_owner))
 		reason = XM_R_NO_PRIVILEGE;
 	if (!reason)
 		reason = update_va(d, va, val, pg_owner);

@@ -38,7 +38,9 @@ struct xm_domain {
 	uint64_t
 		privileged; /* hardware domain: may map MMIO, name foreign domains, is offered ptwr without the assist */
 	uint64_t vm_assist;
-	uint64_t nframes;
+	uint64_t nframes;   /* that it was made with */
+	uint64_t tot_pages; /* that it owns now */
+	uint64_t max_pages; /* that it may own */
 	uint64_t boot_frames;
 	uint64_t shared_info;
 	uint64_t perdomain_l3;
@@ -80,6 +82,7 @@ struct xm_xen {
 	struct xm_frame *frame; /* Xen's frame table */
 	uint64_t max_page;
 	uint64_t free_frames;
+	uint64_t first_free;             /* no frame below is free */
 	uint64_t m2p;                    /* first frame of the machine-to-physical table */
 	uint64_t m2p_l3;                 /* what slot 256 points at */
 	uint64_t idle_l4;                /* 0 in a captured system */
@@ -159,11 +162,14 @@ void xm_grants_free(struct xm_domain *d);
 size_t xm_held_grants(const struct xm_domain *d, struct xm_held *ret, size_t max, size_t n);
 
 /* frame.c */
-void xm_free_frame(struct xm_xen *x, uint64_t mfn);
+void xm_free_domain_frame(struct xm_xen *x, uint64_t mfn);
 int xm_get_page_type(struct xm_xen *x, uint64_t mfn, unsigned type);
 void xm_put_page_type(struct xm_xen *x, uint64_t mfn);
 void xm_put_page_and_type(struct xm_xen *x, uint64_t mfn);
 uint64_t xm_alloc_frame(struct xm_xen *x, int from_top);
+uint64_t xm_alloc_frames(struct xm_xen *x, unsigned order, uint64_t end);
+void xm_free_frame(struct xm_xen *x, uint64_t mfn);
+void xm_put_page_alloc_ref(struct xm_xen *x, uint64_t mfn);
 
 /* Every entry takes and gives back a general reference, so these two are worth having in line. */
 
@@ -193,7 +199,7 @@ static inline void xm_put_page(struct xm_xen *x, uint64_t mfn)
 		return; /* only a mutant can get here: the auditor reports the count, the emulator stays up */
 	XM_PUT(x->machine, f->count_info, f->count_info - 1);
 	if (!(f->count_info & XM_PGC_COUNT_MASK))
-		xm_free_frame(x, mfn);
+		xm_free_domain_frame(x, mfn);
 }
 
 /* entry.c */

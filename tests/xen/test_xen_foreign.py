@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from xenmmu import xen
+from xenmmu import check, xen
 from xenmmu.xen import Reason
 
-P, RW, US = 1, 2, 4
+P, RW, US, PCD = 1, 2, 4, 0x10
 K = 1 << 52
 EPERM, EBUSY, EINVAL = 1, 16, 22
 
@@ -106,3 +106,38 @@ def test_the_counters_are_each_domains_own(two: Pair) -> None:
     two.other.mmu_update([])
     assert (two.other.counters - before)["mmu_update"] == 1
     assert two.g.d.counters == ours
+
+
+def test_a_privileged_domain_hands_on_its_right_to_map(two: Pair) -> None:
+    """Its frames named while another's table is written: any domain's frame may be mapped there, as real Xen allows."""
+    g, t = two.g, two.frames[0]
+    third = g.hv.create_domain(frames=64, privileged=False)
+    m2p = next(mfn for mfn in range(g.m.frames) if g.hv.frame_info(mfn).owner == xen.DOMID_XEN)
+    mine = two.id + 1 << 16 | xen.DOMID_SELF
+    assert g.pin(1, t, foreigndom=two.id).rc == 0
+    for slot, x in enumerate((g.page(), two.frames[1], third.mfns[-1])):
+        assert g.up(t, slot, x << 12 | P | RW, foreigndom=mine).rc == 0
+        assert g.hv.frame_info(x).type_count == 1
+    assert g.up(t, 3, m2p << 12 | P, foreigndom=mine).rc == 0
+    g.refused(g.up(t, 4, m2p << 12 | P | RW, foreigndom=mine), EBUSY, Reason.L1_RW_TYPE_CONFLICT)
+    xens = two.id + 1 << 16 | xen.DOMID_XEN
+    g.refused(g.up(t, 4, third.mfns[-1] << 12 | P, foreigndom=xens), EBUSY, Reason.L1_NOT_OWNED)
+    assert check.audit(g.hv) == []
+
+
+def test_only_its_own_flags_and_devices_go_into_another_domains_table(two: Pair) -> None:
+    g, t, x = two.g, two.frames[0], two.frames[1]
+    assert g.pin(1, t, foreigndom=two.id).rc == 0
+    both, devices = two.id + 1 << 16 | two.id, two.id + 1 << 16 | xen.DOMID_IO
+    g.refused(g.up(t, 0, x << 12 | P | PCD, foreigndom=both), EINVAL, Reason.L1_FLAGS)
+    g.refused(g.up(t, 0, 0xB8 << 12 | P, foreigndom=devices), EPERM, Reason.MMIO_NOT_PERMITTED)
+    g.refused(g.up(t, 0, (1 << 40) - 1 << 12 | P, foreigndom=devices), EINVAL, Reason.MMIO_INVALID_MFN)
+
+
+def test_dom_io_is_no_excuse(two: Pair) -> None:
+    """An unprivileged domain may name DOMID_IO to mmu_update, not to update_va_mapping_otherdomain."""
+    other = two.other
+    r = other.update_va_mapping_otherdomain(0xFFFFFFFF80000000, 0, 0, xen.DOMID_IO)
+    assert (r.rc, r.reason) == (-EPERM, Reason.NO_PRIVILEGE)
+    r = other.mmu_update([(two.g.page() << 12 | 1, 0)], two.g.d.domid + 1 << 16 | xen.DOMID_SELF)
+    assert (r.rc, r.reason) == (-EPERM, Reason.MACHPHYS_FOREIGN_PT)

@@ -14,6 +14,7 @@ from xenmmu.errors import BadArgument, BadState, GeneralProtection, OutOfRange, 
 from xenmmu.x86.names import BY_USER, bad_access
 from xenmmu.x86.walk import Walk, walk_result
 from xenmmu.xen.grants import GrantOps
+from xenmmu.xen.memory import Memory
 from xenmmu.xen.names import (
     _COUNTER_NAMES,
     _MMUEXT_NAMES,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Call = tuple[Any, ...]
 
 
-class Domain(GrantOps):
+class Domain(GrantOps, Memory):
     """A PV domain and its only virtual processor; made by :meth:`Hypervisor.create_domain`.
 
     A hypercall is issued by the guest kernel: in user mode it is BadState, since a SYSCALL there goes to the guest's

@@ -59,6 +59,11 @@ __all__ = [
     "VMASST_ENABLE",
     "VMASST_M2P_STRICT",
     "VMASST_WRITABLE_PAGETABLES",
+    "XENMAPSPACE_GMFN",
+    "XENMAPSPACE_GMFN_FOREIGN",
+    "XENMAPSPACE_GMFN_RANGE",
+    "XENMAPSPACE_GRANT_TABLE",
+    "XENMAPSPACE_SHARED_INFO",
     "Counters",
     "FrameInfo",
     "GNTMAP_application_map",
@@ -87,6 +92,7 @@ __all__ = [
     "HYPERVISOR_update_va_mapping_otherdomain",
     "HYPERVISOR_vm_assist",
     "Held",
+    "MemoryResult",
     "MmuextOp",
     "Options",
     "PageType",
@@ -169,6 +175,12 @@ GTF_permit_access: int = lib.XM_GTF_PERMIT_ACCESS
 GTF_readonly: int = lib.XM_GTF_READONLY
 GTF_reading: int = lib.XM_GTF_READING
 GTF_writing: int = lib.XM_GTF_WRITING
+# What XENMEM_add_to_physmap would map.
+XENMAPSPACE_SHARED_INFO: int = lib.XM_MAPSPACE_SHARED_INFO
+XENMAPSPACE_GRANT_TABLE: int = lib.XM_MAPSPACE_GRANT_TABLE
+XENMAPSPACE_GMFN: int = lib.XM_MAPSPACE_GMFN
+XENMAPSPACE_GMFN_RANGE: int = lib.XM_MAPSPACE_GMFN_RANGE
+XENMAPSPACE_GMFN_FOREIGN: int = lib.XM_MAPSPACE_GMFN_FOREIGN
 
 #: Bit 52 of an L1 entry: the guest kernel wrote it without U, and Xen added U (_PAGE_GUEST_KERNEL).
 GUEST_KERNEL: int = lib.XM_PTE_GUEST_KERNEL
@@ -272,6 +284,17 @@ class Reason(IntEnum):
     GRANT_FRAMES = lib.XM_R_GRANT_FRAMES
     GRANT_FRAME_LIST = lib.XM_R_GRANT_FRAME_LIST
     GRANT_IN_USE = lib.XM_R_GRANT_IN_USE
+    DOMID_UNKNOWN = lib.XM_R_DOMID_UNKNOWN
+    EXTENTS = lib.XM_R_EXTENTS
+    EXTENT_ORDER = lib.XM_R_EXTENT_ORDER
+    ADDRESS_BITS = lib.XM_R_ADDRESS_BITS
+    MAX_PAGES = lib.XM_R_MAX_PAGES
+    NO_MEMORY = lib.XM_R_NO_MEMORY
+    MFN_INVALID = lib.XM_R_MFN_INVALID
+    PAGE_NOT_OWNED = lib.XM_R_PAGE_NOT_OWNED
+    EXCHANGE_SIZES = lib.XM_R_EXCHANGE_SIZES
+    EXCHANGE_IN_USE = lib.XM_R_EXCHANGE_IN_USE
+    NOT_TRANSLATED = lib.XM_R_NOT_TRANSLATED
     #: Not Xen's: what the frame holds is not in the image that the hypervisor was taken from.
     NOT_CAPTURED = lib.XM_R_NOT_CAPTURED
 
@@ -343,6 +366,21 @@ class Result(NamedTuple):
     mfn: int = 0
     level: int = 0
     slot: int = 0
+
+
+class MemoryResult(NamedTuple):
+    """The outcome of a hypercall that gives out frames."""
+
+    #: What Xen returns: of a reservation the number of extents done, of an exchange 0 or the error number negated.
+    rc: int
+    #: Extents completed; of an exchange, of its input.
+    done: int
+    #: The rule that stopped it; NONE when everything was done.
+    reason: Reason
+    #: The first frames of the new extents, in order.
+    mfns: tuple[int, ...] = ()
+    #: The frame that the refusal was about.
+    mfn: int = 0
 
 
 class MmuextOp(NamedTuple):

@@ -6,7 +6,7 @@ Knows: which parts of either are determined.  Does not know: where the two sides
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple, Protocol
 
 import program as p
@@ -25,6 +25,10 @@ _ZEROS = bytes(p.PAGE)
 _BOOT_FIXED = {p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT, *range(256, 272)}
 
 
+#: A named frame of the other domain in the base state.
+FOREIGN_BASE = p.More(p.FOREIGN_ID, 1, p.Book(1, 7, 0, 0, 1, 0), p.BASE_M2P, {})
+
+
 class Side(Protocol):
     """One side of a comparison."""
 
@@ -37,6 +41,8 @@ class Side(Protocol):
 
     def m2p(self, symbol: int) -> int: ...
 
+    def more(self) -> dict[int, p.More]: ...
+
 
 class State(NamedTuple):
     """The state after a program: books of FRAMES, entries of SHOWN that are not zero, the M2P's words for POOL."""
@@ -44,6 +50,8 @@ class State(NamedTuple):
     books: list[p.Book]
     contents: list[dict[int, int]]
     m2p: list[int]
+    #: Frames that the program got, and frames of the other domain that are not as before.
+    more: dict[int, p.More] = {}  # noqa: RUF012  # never written to
 
 
 class Difference(NamedTuple):
@@ -56,11 +64,13 @@ class Difference(NamedTuple):
 
 
 def _contents(side: Side, frame: int) -> dict[int, int]:
-    page = side.contents(frame)
-    if page == _ZEROS:
+    return _words(side, side.contents(frame), _BOOT_FIXED if frame == p.BOOT_L4 else ())
+
+
+def _words(side: Side, page: bytes, fixed: Collection[int] = ()) -> dict[int, int]:
+    if page in (_ZEROS, b""):
         return {}
     back = side.names.entry_back
-    fixed = _BOOT_FIXED if frame == p.BOOT_L4 else ()
     out = {}
     for at in range(0, p.PAGE, _PART):
         part = page[at : at + _PART]
@@ -82,7 +92,10 @@ def state(side: Side, base: list[p.Book]) -> State:
         book = book._replace(count=book.count - start.count, type_count=book.type_count - start.type_count)
         # The type that lingers when nothing holds it tells how a side came to its base state.
         books[i] = book if book.type_count else book._replace(type=0, validated=0)
-    return State(books, [_contents(side, f) for f in SHOWN], [side.m2p(f) for f in POOL])
+    # A frame that was not cleared and never used holds what somebody else left in it.
+    more = {s: m._replace(contents=_words(side, m.contents if m.book.type else b"")) for s, m in side.more().items()}
+    more = {s: m for s, m in more.items() if s >= p.NAMED or m != FOREIGN_BASE}
+    return State(books, [_contents(side, f) for f in SHOWN], [side.m2p(f) for f in POOL], more)
 
 
 def _shown(words: int | tuple[int, ...]) -> str:
@@ -121,7 +134,24 @@ def compare_states(ours: State, xens: State) -> list[Difference]:
                 kind = "contents" if (x ^ y) & ~_AD else "contents A/D"
                 text = f"{p.NAMES[frame]}[{slot}]: emulator {p.describe_entry(x)}, Xen {p.describe_entry(y)}"
                 out.append(Difference(-1, kind, text))
+    for frame in sorted(ours.more.keys() | xens.more.keys()):
+        out += _compare_more(p.NAMES[frame], ours.more.get(frame), xens.more.get(frame))
     for frame, x, y in zip(POOL, ours.m2p, xens.m2p, strict=True):
         if x != y:
             out.append(Difference(-1, "m2p", f"M2P of {p.NAMES[frame]}: emulator {x:#x}, Xen {y:#x}"))
+    return out
+
+
+def _compare_more(name: str, mine: p.More | None, other: p.More | None) -> list[Difference]:
+    if mine is None or other is None:
+        text = "nothing" if mine is None else "something"
+        return [Difference(-1, "more", f"{name}: the emulator has {text} to say of it, Xen not so")]
+    out = []
+    for field, x, y in zip(p.More._fields, mine, other, strict=True):
+        if x == y:
+            continue
+        if field == "contents":
+            slot = next(s for s in sorted(x.keys() | y.keys()) if x.get(s, 0) != y.get(s, 0))
+            x, y = f"[{slot}] {p.describe_entry(x.get(slot, 0))}", f"[{slot}] {p.describe_entry(y.get(slot, 0))}"
+        out.append(Difference(-1, f"more {field}", f"{name} {field}: emulator {x}, Xen {y}"))
     return out

@@ -41,6 +41,8 @@ def describe_outcome(op: p.Op, o: p.Outcome) -> str:
         code = f" error code {o.error_code} at {o.cr2:#x}" if o.vector == 14 else code
         code += " in user mode" if o.user and op[0] == "iret" else ""
         return f"vector {o.vector}{code}"
+    if op[0] == "exchange":
+        return f"rc {o.rc}, done {o.done}"
     if op[0] in ("load", "cmpxchg"):
         return p.describe_entry(o.value)
     if op[0] == "store":

@@ -20,6 +20,8 @@ from xenmmu._core import lib
 from xenmmu.errors import OutOfRange
 
 MEMORY = 64 << 20
+#: Far from where frames are taken.
+FREE_FRAME = 0x2000
 PAGE = p.PAGE
 _P, _RW, _US, _A, _D = 1, 2, 4, 0x20, 0x40
 _TABLE = _P | _RW | _US | _A
@@ -50,11 +52,15 @@ class Emulator:
             p.UD: ud,
             p.SHARED_INFO: d.shared_info,
             p.XEN_TEXT: self._entry(boot, 262) >> 12 & p.MFN_MASK,
-            p.FREE: d.mfns[-1] + 64,
+            p.FREE: FREE_FRAME,
             p.M2P: self._m2p_frame(),
             p.KERNEL_L3: self._entry(boot, p.KERNEL_SLOT) >> 12 & p.MFN_MASK,
             p.WINDOW_L3: window_l3,
         }
+        self.other = self.hv.create_domain(frames=p.FOREIGN_PAGES, privileged=False)
+        self.other.max_pages = p.FOREIGN_MAX_PAGES
+        self.foreign = self.other.mfns[-p.FOREIGN_FRAMES :]
+        frames |= {p.FOREIGN + i: mfn for i, mfn in enumerate(self.foreign)}
         self.names = p.Translator(frames, {i: i for i in range(p.FRAMES)})
         self._write(ud, _UD)
         m2p = frames[p.M2P]
@@ -75,6 +81,9 @@ class Emulator:
             raise AssertionError("the stub's L3 cannot be pinned")
         self._boot, self._fixed = boot, (p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT)
         self._stub_l3 = stub_l3
+        self.named: dict[int, int] = {}
+        self._taken: list[int] = []
+        self._pages = d.current_reservation().rc
         self.pool, self._pool_set = pool, frozenset(pool)
         self._own = {ud, stub_l3, frames[p.KERNEL_L3], window_l3}
         self._operations: dict[str, Callable[..., p.Outcome]] = {
@@ -92,6 +101,9 @@ class Emulator:
             "desc": self._desc,
             "selector": self._selector,
             "iret": self._iret,
+            "memory": self._memory,
+            "exchange": self._exchange,
+            "memquery": self._memquery,
             "read": self._read,
             **self.handles.operations,
         }
@@ -135,11 +147,50 @@ class Emulator:
         for mfn in self.pool:
             if frames[mfn].type_info & lib.XM_PGT_PINNED:
                 d.mmuext_op([(xen.MMUEXT_UNPIN_TABLE, mfn, 0)])
+        self._unpin_memory()
         if self.contents(p.UD) != _UD:
             self._write(self.names.frames[p.UD], _UD)
         d.mmu_update([(mfn * PAGE | xen.MMU_MACHPHYS_UPDATE, p.BASE_M2P) for mfn in self.pool])
         self.handles.reset()
-        return sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
+        stuck = sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
+        return stuck + self._return_memory()
+
+    def _unpin_memory(self) -> None:
+        for mfn in (*self._taken, *self.foreign):
+            if self._frames[mfn].type_info & lib.XM_PGT_PINNED:
+                for fd in (xen.DOMID_SELF, p.FOREIGN_ID):
+                    self.domain.mmuext_op([(xen.MMUEXT_UNPIN_TABLE, mfn, 0)], fd)
+
+    def _return_memory(self) -> int:
+        """What the program got goes back, and the other domain's frames are cleared; how many would not."""
+        d, stuck = self.domain, 0
+        clear = [(xen.MMUEXT_CLEAR_PAGE, mfn, 0) for mfn in self.foreign]
+        if d.mmuext_op(clear, p.FOREIGN_ID).rc:
+            stuck += 1
+        m2p = [(mfn * PAGE | xen.MMU_MACHPHYS_UPDATE, p.BASE_M2P) for mfn in self.foreign]
+        d.mmu_update(m2p, p.FOREIGN_ID)
+        for mfn in self._taken:
+            for domid in (xen.DOMID_SELF, p.FOREIGN_ID):
+                d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)], domid)
+                d.decrease_reservation([mfn], domid=domid)
+            stuck += self.hv.frame_info(mfn).owner != xen.OWNER_NONE
+        for symbol, mfn in self.named.items():
+            del self.names.frames[symbol]
+            self.names.symbols.pop(mfn, None)
+        self.named, self._taken = {}, []
+        return stuck
+
+    def more(self) -> dict[int, p.More]:
+        """The frames that the program got, and the other domain's."""
+        frames = self.named | {p.FOREIGN + i: mfn for i, mfn in enumerate(self.foreign)}
+        return {s: self._more(mfn) for s, mfn in frames.items()}
+
+    def _more(self, mfn: int) -> p.More:
+        f = self.hv.frame_info(mfn)
+        if f.owner == xen.OWNER_NONE:
+            return p.FREED
+        book = p.book(f.count_info, f.type_info)
+        return p.More(f.owner, f.allocated, book, self.hv.m2p(mfn), self.machine.read(mfn * PAGE, PAGE))
 
     def books(self, symbols: list[int]) -> list[p.Book]:
         """What the hypervisor's books say of each frame."""
@@ -201,6 +252,8 @@ class Emulator:
         return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, *self._readbacks(requests))
 
     def _root_without_kernel(self, mfn: int) -> bool:
+        if mfn in self.named.values():
+            return True
         if mfn == self._boot or mfn not in self.pool:
             return False
         return any((self._entry(mfn, s) ^ self._entry(self._boot, s)) & _SEEN for s in self._fixed)
@@ -278,11 +331,94 @@ class Emulator:
         of: dict[str, Callable[[int], int]] = {"mmu": self._readback, "uva": self._l1_readback}
         return p.trimmed(of[c[0]](c[1]) if c[0] in of else 0 for c in calls)
 
+    def _names_are_new(self, first: int, n: int) -> bool:
+        return first + n <= p.NAMED_FRAMES and not any(p.NAMED + first + i in self.named for i in range(n))
+
+    def _in_a_row(self, symbol: int, n: int) -> bool:
+        """Whether the frames of the names from this one on lie together, as they were got."""
+        if not p.name_number(symbol):
+            return n == 1
+        mfn = self.names.frame(symbol)
+        return all(self.named.get(symbol + j) == mfn + j for j in range(1, n))
+
+    def _name(self, first: int, mfns: tuple[int, ...], order: int, clear: int) -> None:
+        """The guest's rule: a frame that comes again is no longer what an older name means; that was a free frame."""
+        names = self.names
+        for i, base in enumerate(mfns):
+            for j in range(1 << order):
+                mfn, symbol = base + j, p.NAMED + first + (i << order) + j
+                for old in [s for s, m in self.named.items() if m == mfn]:
+                    self.named[old] = names.frames[old] = FREE_FRAME
+                self.named[symbol] = names.frames[symbol] = mfn
+                names.symbols[mfn] = symbol
+                self._taken.append(mfn)
+                for fd in (xen.DOMID_SELF, p.FOREIGN_ID) if clear else ():
+                    if not self.domain.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)], fd).rc:
+                        break
+
+    def _memory(
+        self, cmd: int, domid: int, order: int, bits: int, clear: int, first: int, extents: tuple[int, ...]
+    ) -> p.Outcome:
+        skipped = p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+        if p.endangers(("memory", cmd, domid, order, bits, clear, first, extents)):
+            return skipped
+        d, small = self.domain, order <= p.MAX_ORDER
+        if cmd == p.DECREASE:
+            if small and not all(self._in_a_row(x, 1 << order) for x in extents):
+                return skipped
+            r = d.decrease_reservation([self.names.frame(x) for x in extents], order, domid=domid)
+        elif small and not self._names_are_new(first, len(extents) << order):
+            return skipped
+        elif cmd == p.POPULATE:
+            r = d.populate_physmap(extents, order, domid=domid, address_bits=bits)
+        else:
+            r = d.increase_reservation(len(extents), order, domid=domid, address_bits=bits)
+        self._name(first, r.mfns, order, clear)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
+    def _exchange(
+        self,
+        domid: int,
+        other: int,
+        order: int,
+        out_order: int,
+        done: int,
+        first: int,
+        frames: tuple[int, ...],
+        pfns: tuple[int, ...],
+    ) -> p.Outcome:
+        if p.endangers(("exchange", domid, other, order, out_order, done, first, frames, pfns)) or not (
+            all(self._in_a_row(x, 1 << order) for x in frames) and self._names_are_new(first, len(pfns) << out_order)
+        ):
+            return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
+        mfns = [self.names.frame(x) for x in frames]
+        r = self.domain.memory_exchange(mfns, pfns, order, out_order, domid=domid, out_domid=other, done=done)
+        if not done:
+            self._name(first, r.mfns, out_order, 1)
+        self._note(r.reason)
+        return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, 0)
+
+    def _memquery(self, cmd: int, domid: int, space: int) -> p.Outcome:
+        d = self.domain
+        if cmd == 3:
+            r = d.current_reservation(domid)
+            if domid in (xen.DOMID_SELF, 0):
+                r = r._replace(rc=r.rc - self._pages)
+        elif cmd == 4:
+            r = d.maximum_reservation(domid)
+        else:
+            r = d.add_to_physmap(space, domid) if cmd == 7 else d.remove_from_physmap(domid)
+        self._note(r.reason)
+        return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
+
     def _read(self, ptr: int) -> p.Outcome:
         return p.Outcome(0, 0, 0, 0, 0, 0, 0, self._readback(ptr))
 
     def _no_user_mode(self) -> bool:
         root = self.domain.user_root
+        if root in self.named.values():
+            return True
         entry = self._entry(root, p.STUB_SLOT) if root else 0
         return not root or (bool(entry & _P) and (entry >> 12 & p.MFN_MASK) != self._stub_l3)
 
@@ -309,11 +445,22 @@ class Emulator:
         except SegmentNotPresent as fault:
             return p.Outcome(0, 0, 11, fault.error_code, 0, user, 0, 0)
         except OutOfRange:
-            value = p.ANY
+            size = args[-1] if len(args) > 1 else 1
+            return self._device(user, "read" if access == d.load else "write", args[0], size)
         finally:
             if user:
                 d.enter_kernel()
         return p.Outcome(0, 0, 0, 0, 0, user, value, 0)
+
+    def _device(self, user: int, access: str, va: int, size: int) -> p.Outcome:
+        """An access to device memory, which may run into a page that is not there."""
+        upper = (va | PAGE - 1) + 1
+        code = self.domain.walk(upper, access).error_code if va + size > upper else None
+        if code is None:
+            return p.Outcome(0, 0, 0, 0, 0, user, p.ANY, 0)
+        fault = PageFault(upper, code & ~4 | user << 2)
+        self._mark(fault)
+        return p.Outcome(0, 0, 14, fault.error_code, self.names.va_back(upper), user, 0, 0)
 
     def _foreign_contents(self, va: int) -> bool:
         """Whether what lies there is another matter on each machine: M2P, low memory, Xen's shared page, code."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import generate_descriptors
 import generate_handles
+import generate_memory
 import program as p
 from emulator import Emulator
 
@@ -87,6 +88,10 @@ class Generator:
         self.mappings: dict[int, tuple[int, int]] = {}
         #: References of the entries that were written.
         self.granted: list[int] = []
+        #: Frames that the program got from Xen.
+        self.holdings = generate_memory.Holdings()
+        if rng.random() < 0.3:
+            self._actions += [(lambda: generate_memory.memory(self), 14), (lambda: generate_memory.foreign(self), 18)]
 
     def run(self) -> p.Program:
         """Make the program; its outcomes on the emulator stand in ``outcomes``."""

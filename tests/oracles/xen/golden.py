@@ -28,16 +28,28 @@ class Case(NamedTuple):
 
 def _line(case: Case) -> str:
     """One case as JSON: what is as usual is left out."""
-    books, contents, m2p = case.state
+    books, contents, m2p, more = case.state
     record = {
         "seed": case.seed,
         "program": case.program,
         "outcomes": [p.trimmed((*o[:-1], *o.more)) for o in case.outcomes],
         "books": {i: p.trimmed(b) for i, b in enumerate(books) if b != _usual(i)},
-        "contents": [[x for item in sorted(words.items()) for x in item] for words in contents],
+        "contents": [_flat(words) for words in contents],
         "m2p": {i: word for i, word in enumerate(m2p) if word != p.BASE_M2P},
     }
+    if more:
+        record["more"] = {
+            s: (m.owner, m.allocated, p.trimmed(m.book), m.m2p, _flat(m.contents)) for s, m in more.items()
+        }
     return json.dumps(record, separators=(",", ":"))
+
+
+def _flat(words: dict[int, int]) -> list[int]:
+    return [x for item in sorted(words.items()) for x in item]
+
+
+def _pairs(flat: list[int]) -> dict[int, int]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _usual(i: int) -> p.Book:
@@ -68,8 +80,12 @@ def read(path: Path) -> Iterator[Case]:
             books = [
                 _book(record["books"][str(i)]) if str(i) in record["books"] else _usual(i) for i in range(len(FRAMES))
             ]
-            contents = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in record["contents"]]
+            contents = [_pairs(flat) for flat in record["contents"]]
             m2p = [record["m2p"].get(str(i), p.BASE_M2P) for i in range(len(POOL))]
             program = p.loads(json.dumps(record["program"]))
             outcomes = [_outcome(o) for o in record["outcomes"]]
-            yield Case(record["seed"], program, outcomes, State(books, contents, m2p))
+            more = {
+                int(s): p.More(owner, allocated, _book(book), word, _pairs(flat))
+                for s, (owner, allocated, book, word, flat) in record.get("more", {}).items()
+            }
+            yield Case(record["seed"], program, outcomes, State(books, contents, m2p, more))

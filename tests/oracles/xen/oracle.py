@@ -31,6 +31,8 @@ MAX_OPS = 4096
 OP = struct.Struct("<HHIQQQQQQQ")
 RES = struct.Struct("<qQIIQQQIIQ")
 _HEADER = struct.Struct("<15Q")
+_MEMORY_MFN = 23  # word of the mailbox
+FOREIGN_FRAMES, NAMES = 12, 32
 _MAGIC = 0x4F52414B4C454E31
 _POSTED, _ANSWERED, _OPS, _RESET_POOL = 1, 2, 3, 15
 _APPEND = "dom0_mem=64M dom0_max_vcpus=1 loglvl=none guest_loglvl=none com1=115200,8n1 console=com1"
@@ -185,6 +187,9 @@ class Oracle:
         self.boot_l4, self.boot_l4_va, self.shared_info, self.scratch, self.scratch_va = words[7:12]
         self.stub_l3, self.stub, self.ud = words[12:15]
         self.pool = struct.unpack_from(f"<{POOL}Q", ram, pool * PAGE)
+        # struct memory_page: frames of the other domain, the free frame, whether the former are used, the names
+        self._memory = self.read64(at + _MEMORY_MFN * 8) * PAGE
+        self.foreign = struct.unpack_from(f"<{FOREIGN_FRAMES}Q", ram, self._memory)
         self._posted = 0
         self._frames: dict[int, int] = {}
         # One 2-MiB page of it covers 1 GiB of memory.
@@ -234,6 +239,23 @@ class Oracle:
         mask = sum(1 << i for i in frames)
         at = self._mailbox + _RESET_POOL * 8
         self._ram[at : at + POOL // 8] = mask.to_bytes(POOL // 8, "little")
+
+    def _write64(self, pa: int, word: int) -> None:
+        assert self._ram is not None
+        struct.pack_into("<Q", self._ram, pa, word)
+
+    def set_free_frame(self, mfn: int) -> None:
+        """Say which frame is free, for names of frames that went back and came again under another."""
+        self._write64(self._memory + FOREIGN_FRAMES * 8, mfn)
+
+    def set_foreign_used(self, used: bool) -> None:
+        """Say whether OP_RESET has to look at the other domain's frames."""
+        self._write64(self._memory + FOREIGN_FRAMES * 8 + 8, used)
+
+    def names(self) -> tuple[int, ...]:
+        """Return the frames that the program got, by the numbers of their names; 0: not given out."""
+        assert self._ram is not None
+        return struct.unpack_from(f"<{NAMES}Q", self._ram, self._memory + FOREIGN_FRAMES * 8 + 16)
 
     # ---- memory
 

@@ -22,6 +22,15 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("move", from, to)                                        four bytes from one of them to another
     ("syscall", nr)                                           a hypercall from user mode
     ("iret", va, cs, ss, rflags, flags)                       to a page of ud2 instructions; RPL 3 is user mode
+    ("memory", cmd, domid, order, bits, clear, names, extents)
+                                                              memory_op 0, 1 or 6: increase_reservation,
+                                                              decrease_reservation, populate_physmap; bits: of address;
+                                                              clear 1: the new frames are zeroed; names: the first of
+                                                              the new frames' names (NAMED + names); extents: frames,
+                                                              pfns, or anything
+    ("exchange", domid, out_domid, order, out_order, done, names, frames, pfns)
+                                                              memory_op 11; the new frames are zeroed
+    ("memquery", cmd, domid, space)                           memory_op 3, 4, 7 or 15
     ("read", ptr)                                             the entry at ptr, through a read-only mapping
 
 Numbers are those of the hypercalls, but that frames have symbolic numbers (``POOL + i`` and the constants below)
@@ -64,6 +73,19 @@ NAMES = {
     KERNEL_L3: "KERNEL_L3",
     WINDOW_L3: "WINDOW_L3",
 }
+#: A second domain: its number, which is the same on both sides, and the first of its frames with names.
+FOREIGN_ID = 1
+FOREIGN = SYMBOLS + 0xE00
+FOREIGN_FRAMES = 12
+FOREIGN_PAGES, FOREIGN_MAX_PAGES = 64, 72
+#: Frames that a program gets while it runs.  A name that was not given out stands for itself, as any other number.
+NAMED = SYMBOLS + 0xE40
+NAMED_FRAMES = 32
+NAMES |= {FOREIGN + i: f"G{i}" for i in range(FOREIGN_FRAMES)} | {NAMED + i: f"N{i}" for i in range(NAMED_FRAMES)}
+#: The largest order of a reservation that may succeed; beyond 18 Xen refuses.
+MAX_ORDER = 5
+INCREASE, DECREASE, POPULATE, EXCHANGE = 0, 1, 6, 11
+
 #: Frame numbers from here on are no memory on either side.
 MEMORY_END = 0x10000
 #: What a frame number of ordinary memory without a symbol becomes on the way back.
@@ -110,6 +132,36 @@ def in_window(va: int) -> bool:
     return WINDOW <= va < WINDOW + FRAMES * PAGE
 
 
+def _elsewhere(frame: int, domid: int, exchanged: bool) -> bool:
+    """Whether giving up the frame cannot touch the base state: it has a name of its own, or is not that domain's."""
+    if NAMED <= frame < NAMED + NAMED_FRAMES or frame in (FREE, XEN_TEXT, M2P) or frame < 256:
+        return True
+    foreign = FOREIGN <= frame < FOREIGN + FOREIGN_FRAMES
+    if POOL <= frame < POOL + FRAMES or frame == BOOT_L4:
+        # Mapped, and so no matter for an exchange.
+        return exchanged or domid != 0x7FF0
+    return domid != FOREIGN_ID if foreign else MEMORY_END <= frame < SYMBOLS or frame >= 1 << 28
+
+
+def endangers(op: Op) -> bool:
+    """Whether a memory operation would take frames of the base state away."""
+    if op[0] == "exchange":
+        frames, domid, order, other = op[7], op[1], op[3], op[4]
+    elif op[1] == DECREASE:
+        frames, domid, order, other = op[7], op[2], op[3], 0
+    else:
+        return len(op[7]) > NAMED_FRAMES or MAX_ORDER < op[3] <= 18
+    named = all(_elsewhere(f, domid, op[0] == "exchange") for f in frames)
+    if op[0] == "exchange" and max(order, other) > MAX_ORDER:
+        return True
+    return not named or len(frames) > NAMED_FRAMES or MAX_ORDER < order <= 18
+
+
+def name_number(frame: int) -> int:
+    """The number of a frame's name from 1 on, 0 when it is none that a program gets."""
+    return frame - NAMED + 1 if NAMED <= frame < NAMED + NAMED_FRAMES else 0
+
+
 class Outcome(NamedTuple):
     """What became of one operation, in symbols."""
 
@@ -143,6 +195,32 @@ class Book(NamedTuple):
     pinned: int
     validated: int
     partial: int
+
+
+#: Owners of frames in :class:`More`.
+SELF_OWNER, NO_OWNER = 0, 0xFFFF
+
+
+class More(NamedTuple):
+    """What is known of a frame of the other domain, or of one that a program got."""
+
+    owner: int
+    allocated: int
+    book: Book
+    m2p: int
+    #: As bytes, or as :class:`compare.State` keeps them.
+    contents: Any
+
+
+#: A frame that is nobody's.
+FREED = More(NO_OWNER, 0, Book(0, 0, 0, 0, 0, 0), (1 << 64) - 1, b"")
+
+
+def touches_foreign(op: Op) -> bool:
+    """Whether an operation may change a frame that the other domain has in the base state."""
+    if op[0] == "mmu":
+        return op[1] & 0xFFFF == FOREIGN_ID or op[1] >> 16 == FOREIGN_ID + 1
+    return (op[0] == "ext" and op[1] & 0xFFFF == FOREIGN_ID) or (op[0] == "uvo" and op[4] == FOREIGN_ID)
 
 
 def book(count_info: int, type_info: int) -> Book:
@@ -279,6 +357,18 @@ def describe_op(op: Op) -> str:
         return "multicall: " + "; ".join(_describe_call(call) for call in op[1])
     if kind == "assist":
         return f"vm_assist {op[1]} {op[2]}"
+    if kind == "memory":
+        name = {INCREASE: "increase_reservation", DECREASE: "decrease_reservation", POPULATE: "populate_physmap"}[op[1]]
+        extents = " ".join(NAMES.get(x, hex(x)) for x in op[7])
+        to = "" if op[1] == DECREASE else f" -> N{op[6]}"
+        return f"{name} domid={op[2]:#x} order={op[3]}{f' below 2^{op[4]}' if op[4] else ''}: {extents}{to}"
+    if kind == "exchange":
+        frames = " ".join(NAMES.get(x, hex(x)) for x in op[7])
+        pfns = " ".join(hex(x) for x in op[8])
+        how = f"domid={op[1]:#x},{op[2]:#x} orders {op[3]},{op[4]} done={op[5]}"
+        return f"exchange {how}: {frames} for {pfns} -> N{op[6]}"
+    if kind == "memquery":
+        return f"memory_op {op[1]} domid={op[2]:#x} {op[3]}"
     if kind == "read":
         return f"read {describe_entry(op[1])}"
     if kind == "iret":

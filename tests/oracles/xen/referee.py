@@ -16,10 +16,16 @@ USER, RESET, MULTICALL = 4, 17, 18
 SET_GDT, UPDATE_DESCRIPTOR, SELECTOR, IRET = 32, 33, 34, 36
 HYPERCALL, POKE, PEEK, MOVE, SYSCALL = range(50, 55)
 READBACK_L1 = 1
+RESERVATION, EXCHANGE, MEMORY_QUESTION = 40, 41, 42
+SKIPPED_KIND = 0xFFFF
 _CALLS = {"mmu": MMU_UPDATE, "ext": MMUEXT, "uva": UPDATE_VA}
 
 # What a pool frame looks like at the start: allocated and mapped by the window.
 BASE = p.Book(2, 7, 0, 0, 1, 0)
+# And one of the other domain: allocated.
+FOREIGN_BASE = p.Book(1, 7, 0, 0, 1, 0)
+_POOL = [p.POOL + i for i in range(p.FRAMES)]
+_FOREIGN = [p.FOREIGN + i for i in range(p.FOREIGN_FRAMES)]
 
 
 class Referee:
@@ -48,8 +54,23 @@ class Referee:
             p.WINDOW_L3: oracle.read64(boot * PAGE + p.WINDOW_SLOT * 8) >> 12 & p.MFN_MASK,
         }
         self._rename()
-        if self.reset():
+        oracle.set_free_frame(self._fixed[p.FREE])
+        self._owners = {self._owner(oracle.pool[0]): p.SELF_OWNER, self._owner(oracle.foreign[0]): p.FOREIGN_ID}
+        self._uses_memory, self._uses_foreign = False, True
+        oracle.set_foreign_used(True)
+        self._clear()
+        if self.books(_POOL) != [BASE] * p.FRAMES or self._lost():
             raise OracleError("the pool is not clean after a boot")
+        self._count_pages()
+
+    def _count_pages(self) -> None:
+        """What the guest's domain owns in the base state."""
+        self.oracle.post(OP.pack(MEMORY_QUESTION, 0, 0, 3, 0x7FF0, 0, 0, 0, 0, 0))
+        self.oracle.wait()
+        self._pages = self.oracle.answers(1)[0].rc
+
+    def _owner(self, mfn: int) -> int:
+        return self.oracle.page_info(mfn)[2]
 
     def _free_frame(self) -> int:
         for mfn in range(0x3000, 0x8000):
@@ -60,7 +81,9 @@ class Referee:
 
     def _rename(self) -> None:
         pool = {p.POOL + i: self.oracle.pool[place] for i, place in self._places.items()}
-        self.names = p.Translator(pool | self._fixed, self._places)
+        foreign = dict(zip(_FOREIGN, self.oracle.foreign, strict=True))
+        self.names = p.Translator(pool | self._fixed | foreign, self._places)
+        self.named: dict[int, int] = {}
         self.oracle.set_reset_pool(self._places.values())
 
     # ---- running
@@ -69,6 +92,9 @@ class Referee:
         """Hand a program over; it runs at once."""
         records = bytearray()
         self._program = program
+        self._uses_memory = any(op[0] in ("memory", "exchange") for op in program)
+        self._uses_foreign = any(map(p.touches_foreign, program))
+        self.oracle.set_foreign_used(self._uses_foreign)
         self._at = []
         for op in program:
             self._at.append(len(records) // OP.size)
@@ -82,13 +108,22 @@ class Referee:
         """Wait for the program handed over; one outcome for each operation."""
         self.oracle.wait()
         at, answers = self._at, self.oracle.answers(self._at[-1])
+        if self._uses_memory:
+            self.named = {p.NAMED + i: mfn for i, mfn in enumerate(self.oracle.names()) if mfn}
+            for symbol, mfn in self.named.items():
+                if mfn != self._fixed[p.FREE]:
+                    self.names.symbols[mfn] = symbol
         return [self._outcome(op, answers[at[i]], answers[at[i] + 1 : at[i + 1]]) for i, op in enumerate(self._program)]
 
     def reset(self) -> int:
         """Back to the base state; frames that do not get there are replaced, and their number is returned."""
-        self.oracle.post(OP.pack(RESET, 0, 0, 0, 0, 0, 0, 0, 0, 0))
-        self.oracle.wait()
-        stuck = [i for i, book in enumerate(self.books([p.POOL + i for i in range(p.FRAMES)])) if book != BASE]
+        self._clear()
+        stuck = [i for i, book in enumerate(self.books(_POOL)) if book != BASE]
+        if lost := self._lost():
+            self.retired += lost
+            self.oracle.boot()
+            self.begin()
+            return lost
         if stuck:
             self.retired += len(stuck)
             if self._next + len(stuck) > POOL:
@@ -101,6 +136,43 @@ class Referee:
             self._rename()
             self.reset()
         return len(stuck)
+
+    def _clear(self) -> None:
+        self.oracle.post(OP.pack(RESET, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+        self.oracle.wait()
+
+    def _lost(self) -> int:
+        """Frames got by the program that did not go back, and frames of the other domain that are not as before."""
+        lost = 0
+        for mfn in self.named.values():
+            self.names.symbols.pop(mfn, None)
+            lost += not self._is_free(mfn)
+        self.named = {}
+        if self._uses_foreign:
+            lost += sum(book != FOREIGN_BASE for book in self.books(_FOREIGN))
+        return lost
+
+    def _is_free(self, mfn: int) -> bool:
+        return self.oracle.page_info(mfn)[0] >> 58 & 3 == 3
+
+    def more(self) -> dict[int, p.More]:
+        """The frames that the program got, and those of the other domain that are not as before."""
+        frames = dict(self.named)
+        if self._uses_foreign:
+            frames |= {s: self.names.frames[s] for s in _FOREIGN}
+        return {s: self._more(mfn) for s, mfn in frames.items()}
+
+    def _more(self, mfn: int) -> p.More:
+        count, type_, owner = self.oracle.page_info(mfn)
+        if count >> 58 & 3 == 3:
+            return p.FREED
+        return p.More(
+            self._owners.get(owner, p.UNKNOWN),
+            count >> 63,
+            p.book(count, type_),
+            self.oracle.m2p(mfn),
+            self.oracle.frame(mfn),
+        )
 
     def books(self, symbols: list[int]) -> list[p.Book]:
         """What Xen's frame table says of each frame."""
@@ -154,8 +226,27 @@ class Referee:
             for call in op[1]:
                 back = {"mmu": self._readback_va(call[1]), "uva": READBACK_L1}.get(call[0], 0)
                 out += OP.pack(ELEMENT, 0, 0, _CALLS[call[0]], *names.call(call), back, 0, 0)
+        elif kind in ("memory", "exchange"):
+            self._pack_memory(op, out)
         else:
             out += OP.pack(*self._record(op))
+
+    def _pack_memory(self, op: p.Op, out: bytearray) -> None:
+        if p.endangers(op):
+            out += OP.pack(SKIPPED_KIND, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+            return
+        frame = self.names.frame
+        if op[0] == "memory":
+            _, cmd, domid, order, bits, clear, first, extents = op
+            out += OP.pack(RESERVATION, clear, len(extents), cmd, domid, order | bits << 8, first, 0, 0, 0)
+            elements = [(frame(x), p.name_number(x), 0) for x in extents]
+        else:
+            _, domid, other, order, out_order, done, first, frames, pfns = op
+            orders = order | out_order << 8 | done << 16
+            out += OP.pack(EXCHANGE, 1, len(frames) + len(pfns), domid, other, orders, first, 0, 0, 0)
+            elements = [(frame(x), p.name_number(x), 0) for x in frames] + [(x, 0, 1) for x in pfns]
+        for words in elements:
+            out += OP.pack(ELEMENT, 0, 0, *words, 0, 0, 0, 0)
 
     def _record(self, op: p.Op) -> tuple[Any, ...]:
         names, kind = self.names, op[0]
@@ -179,6 +270,8 @@ class Referee:
             return MOVE, 4, 0, op[1], op[2], 0, 0, 0, 0, 0
         if kind == "syscall":
             return SYSCALL, 0, 0, op[1], 0, 0, 0, 0, 0, 0
+        if kind == "memquery":
+            return MEMORY_QUESTION, 0, 0, op[1], op[2], op[3], 0, 0, 0, 0
         if kind == "read":
             return NOP, 0, 0, 0, 0, 0, 0, self._readback_va(op[1]), 0, 0
         mode = USER if op[1] else 0
@@ -200,6 +293,8 @@ class Referee:
             value = names.word_back(value, op[2])
         elif op[0] == "store":
             value = 0
+        if op[0] == "memquery" and op[1] == 3 and op[2] in (0x7FF0, 0):
+            a = a._replace(rc=a.rc - self._pages)
         cr2, code = (names.va_back(a.cr2), a.error_code) if a.vector == 14 else (0, a.error_code)
         if p.xen_private(cr2):
             code &= ~1

@@ -129,6 +129,10 @@ enum op_kind {
 	OP_USER_SELECTOR,
 	OP_IRET, /* to a page of ud2; a: rip, b: CS, c: SS, d: RFLAGS, size: the frame's flags */
 	OP_DESCRIPTOR_LAST = 39,
+	OP_RESERVATION = 40, /* memory.c says what the words of these are */
+	OP_EXCHANGE,
+	OP_MEMORY_QUESTION,
+	OP_MEMORY_LAST = 49,
 	OP_HYPERCALL = 50, /* a: number; elements of three words each are the arguments, literally */
 	OP_POKE,           /* a: address in the scratch pages or the grant table, b: value, size 4 or 8 */
 	OP_PEEK,           /* a: the same, read back */
@@ -153,6 +157,26 @@ struct mailbox {
 	u64 shared_info, scratch, scratch_va;
 	u64 stub_l3, stub, ud;
 	u64 reset_pool[POOL_FRAMES / 64]; /* bit i: frame i takes part in OP_RESET */
+	u64 memory_mfn;                   /* struct memory_page */
+};
+
+/* The other domain: its number, its frames, the first of which have names, and how many it may have. */
+#define FOREIGN_DOMID 1
+#define FOREIGN_PAGES 64
+#define FOREIGN_MAX_PAGES 72
+#define FOREIGN_FRAMES 12
+
+/* Names of frames that Xen gives out while a program runs: in a word of an operation, as a frame number or in the
+ * frame field of an entry.  An entry for a real frame looks like such a number only with flags that programs do not
+ * use. */
+#define FIRST_NAME 0x8000e40
+#define NAMES 32
+
+struct memory_page {
+	u64 foreign[FOREIGN_FRAMES];
+	u64 free;         /* from the host: a frame that is free */
+	u64 foreign_used; /* from the host: the program may have changed the other domain */
+	u64 names[NAMES]; /* 0: not given yet */
 };
 #endif
 

@@ -64,7 +64,6 @@ int user_call(u64 rip, u64 a, u64 b, u64 c, u64 *value_ret);
 _Noreturn void abandon(void);
 _Noreturn void on_trap(const u64 *frame, u32 vector, u32 has_error_code);
 _Noreturn void guest_main(const struct start_info *si);
-void *memcpy(void *to, const void *from, u64 n);
 
 /* ---- Xen ---------------------------------------------------------------------------------------------------------- */
 
@@ -121,7 +120,7 @@ static void print_number(const char *what, u64 n)
 	print(text);
 }
 
-static _Noreturn void die(const char *what, u64 n)
+_Noreturn void die(const char *what, u64 n)
 {
 	print_number(what, n);
 	print("oracle: dead\n");
@@ -261,6 +260,7 @@ static void init_mailbox(void)
 	mailbox.stub_l3 = mfn_of(fixed.stub_l3);
 	mailbox.stub = mfn_of(fixed.stub);
 	mailbox.ud = mfn_of(fixed.ud);
+	mailbox.memory_mfn = mfn_of(memory_page());
 	mailbox.magic = MAILBOX_MAGIC;
 }
 
@@ -298,6 +298,7 @@ static u64 reset(void)
 	for (u64 i = 0; i < POOL_FRAMES; i++)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			mmuext(EXT_UNPIN, pool[i], 0);
+	unpin_memory();
 	for (u64 i = 0; i < POOL_FRAMES; i++) {
 		struct mmu_update u = {pool[i] << 12 | MACHPHYS_UPDATE, BASE_M2P};
 
@@ -309,7 +310,7 @@ static u64 reset(void)
 			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
 	reset_grants();
 	restore_ud();
-	return stuck;
+	return stuck + return_memory();
 }
 
 /* ---- operations --------------------------------------------------------------------------------------------------- */
@@ -347,7 +348,7 @@ int root_without_kernel(u64 mfn)
 	const u64 *l4 = entries_of(mfn);
 
 	if (!l4)
-		return 0;
+		return is_named(mfn); /* nothing shows what is in it */
 	for (u64 slot = WINDOW_SLOT; slot < 512; slot++)
 		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P)))
 			return 1;
@@ -395,7 +396,7 @@ static void do_mmuext(const struct op *op, struct res *r)
 	r->done &= 0xffffffff;
 	if (!r->rc)
 		kernel_root = root;
-	for (u64 i = 0; i < r->done && i < op->count; i++)
+	for (u64 i = 0; r->done != DONE_UNTOUCHED && i < r->done && i < op->count; i++)
 		if (op[1 + i].a == EXT_NEW_USER_BASEPTR)
 			user_root = op[1 + i].b;
 }
@@ -561,6 +562,8 @@ static void perform(const struct op *op, struct res *r)
 			do_descriptor(op, r);
 		else if (op->kind >= OP_HYPERCALL && op->kind <= OP_HANDLE_LAST)
 			do_handle(op, r);
+		else if (op->kind >= OP_RESERVATION && op->kind <= OP_MEMORY_LAST)
+			do_memory(op, r);
 		else
 			r->rc = RC_SKIPPED;
 	}
@@ -595,6 +598,8 @@ static void perform_all(void)
 	for (u64 i = 0; i < mailbox.ops && i < MAX_OPS; i++) {
 		struct res r = {0};
 
+		for (u64 k = i; ops[i].kind != OP_ELEMENT && k <= i + ops[i].count && k < mailbox.ops; k++)
+			resolve_names(&ops[k]);
 		if (ops[i].kind != OP_ELEMENT)
 			perform(&ops[i], &r);
 		r.readback = read_back(&ops[i]);
@@ -613,6 +618,7 @@ _Noreturn void guest_main(const struct start_info *si)
 	remap(shared_info_page, si->shared_info >> 12, P | RW | US | A | D);
 	upcall_cr2 = (volatile u64 *)((u8 *)shared_info_page + 0x10);
 	build_fixed();
+	init_memory();
 	init_mailbox();
 	print_number("oracle: mailbox ", mfn_of(&mailbox));
 	for (;;) {

@@ -79,4 +79,19 @@ void reset_grants(void);
 /* repeat.c: operation 60. */
 void do_repeat(const struct op *op, struct res *r);
 
+void *memcpy(void *to, const void *from, u64 n);
+void *memset(void *to, int byte, u64 n);
+_Noreturn void die(const char *what, u64 n);
+
+/* memory.c: the other domain, frames that come and go, operations 40 to 49. */
+void init_memory(void);
+const struct memory_page *memory_page(void);
+void do_memory(const struct op *op, struct res *r);
+/* Put the frames that names stand for by now into the words of an operation. */
+void resolve_names(struct op *op);
+int is_named(u64 mfn);
+/* The two halves of its part in OP_RESET, before and after the pool is cleared; frames that Xen would not let go. */
+void unpin_memory(void);
+u64 return_memory(void);
+
 #endif
