@@ -166,8 +166,8 @@ struct mailbox {
 #define FOREIGN_MAX_PAGES 72
 #define FOREIGN_FRAMES 12
 
-/* Names of frames that Xen gives out while a program runs: in a word of an operation, as a frame number or in the
- * frame field of an entry.  An entry for a real frame looks like such a number only with flags that programs do not
+/* Names of frames that Xen gives out while a program runs: in a word of an operation, as a frame number, in the
+ * frame field of an entry, or in that of a grant.  An entry for a real frame looks like such a number only with flags that programs do not
  * use. */
 #define FIRST_NAME 0x8000e40
 #define NAMES 32

@@ -118,10 +118,12 @@ int is_named(u64 mfn)
 
 static u64 resolved(u64 word)
 {
-	u64 entry = ((word & MFN) >> 12) - FIRST_NAME, plain = word - FIRST_NAME;
+	u64 entry = ((word & MFN) >> 12) - FIRST_NAME, plain = word - FIRST_NAME, grant = (word >> 32) - FIRST_NAME;
 
 	if (entry < NAMES && page.names[entry])
 		return (word & ~MFN) | page.names[entry] << 12;
+	if (grant < NAMES && page.names[grant])
+		return (word & 0xffffffff) | page.names[grant] << 32;
 	return plain < NAMES && page.names[plain] ? page.names[plain] : word;
 }
 
