@@ -263,6 +263,21 @@ int xm_cpu_store(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access
 int xm_cpu_cmpxchg(struct xm_cpu *cpu, uint64_t va, unsigned size, uint32_t access, uint64_t expected, uint64_t value,
 		   uint64_t *old_ret, uint64_t *cr2_ret, struct xm_walk *ret);
 
+/* A processor and what the last call on it found, in one piece: where crossing a border costs for each argument and
+ * each result.  Each call is the one above of the same name, and returns a negative status, or walk.fault. */
+struct xm_port {
+	struct xm_walk walk;
+	uint64_t value; /* loaded, or what cmpxchg found there; meaningful without a fault */
+	uint64_t cr2;   /* of a fault of load, store or cmpxchg */
+	struct xm_cpu *cpu;
+};
+
+int xm_port_walk(struct xm_port *port, uint64_t va, uint32_t access);
+int xm_port_load(struct xm_port *port, uint64_t va, unsigned size, uint32_t access);
+int xm_port_store(struct xm_port *port, uint64_t va, unsigned size, uint32_t access, uint64_t value);
+int xm_port_cmpxchg(struct xm_port *port, uint64_t va, unsigned size, uint32_t access, uint64_t expected,
+		    uint64_t value);
+
 /* Translate n addresses with no effect on the tables: pas[i] and error_codes[i] as xm_walk gives them, -1 where the
  * access is allowed, pas[i] 0 where it would fault.  An address that is not canonical has 0, the code of #GP(0).
  * Returns how many were done: fewer than n when a walk left machine memory. */

@@ -37,7 +37,7 @@ from xenmmu.x86.names import (
     bad_access,
     bad_address,
 )
-from xenmmu.x86.walk import Walk, verdict, walk_result
+from xenmmu.x86.walk import Walk, verdict
 
 _PF: int = lib.XM_FAULT_PF
 _BUS: int = lib.XM_FAULT_BUS
@@ -50,7 +50,9 @@ _WRITE_USER = BY_USER["write"]
 _WRITE_SUPERVISOR = BY_SUPERVISOR["write"]
 _FETCH_USER = BY_USER["execute"]
 _FETCH_SUPERVISOR = BY_SUPERVISOR["execute"]
-_xm_walk, _xm_cpu_load, _xm_cpu_store = lib.xm_walk, lib.xm_cpu_load, lib.xm_cpu_store
+# Every name that a walk or a load looks up, every argument and every field of a result costs as much as a level walked.
+_port_walk, _port_load, _port_store = lib.xm_port_walk, lib.xm_port_load, lib.xm_port_store
+_AT_PA, _AT_VALUE = (int(ffi.offsetof("struct xm_port", name)) // 8 for name in ("walk", "value"))
 _SHADOW_SIZES = {4: 4, 8: 8}
 _LARGEST = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
 
@@ -90,7 +92,7 @@ class Cpu:
     'write to a read-only page (R/W=0)'
     """
 
-    __slots__ = ("__weakref__", "_c", "_cr2", "_head", "_raw", "_tlb", "_value", "_walk", "machine")
+    __slots__ = ("__weakref__", "_c", "_port", "_raw", "_tlb", "_walk", "_words", "machine")
 
     def __init__(
         self,
@@ -129,11 +131,13 @@ class Cpu:
             self._tlb = self._c.tlb = ffi.gc(cache, lib.xm_tlb_free)
         #: The machine whose memory it walks.
         self.machine: Machine = m
-        # Results of the C calls, reused: allocating them costs as much as a walk.
-        self._walk: Any = ffi.new("struct xm_walk *")
-        self._raw: Any = ffi.buffer(self._walk)
-        self._value: Any = ffi.new("uint64_t *")
-        self._cr2: Any = ffi.new("uint64_t *")
+        # Where the C calls leave results: as a whole, as 64-bit words, its walk, and the walk's bytes.
+        self._port: Any = ffi.new("struct xm_port *")
+        self._port.cpu = self._c
+        self._walk: Any = self._port.walk
+        whole = memoryview(ffi.buffer(self._port))
+        self._words: memoryview = whole.cast("B").cast("Q")
+        self._raw: memoryview = whole[: ffi.sizeof("struct xm_walk")]
         self.efer = efer
         self.cr0 = cr0
         self.cr4 = cr4
@@ -282,14 +286,22 @@ class Cpu:
             if access not in ("read", "write"):
                 raise BadArgument(f"access {access!r} is not relative to the stack segment")
             acc |= _STACK
-        found = self._walk
         try:
-            kind = _xm_walk(self._c, va, acc, found)
+            kind = _port_walk(self._port, va, acc)
         except (OverflowError, TypeError):
             raise bad_address(va) from None
-        if kind == _BUS:
-            self._outside(va)
-        return walk_result(va, found, self._raw[:])
+        w = Walk()
+        w.va = va
+        w._raw = self._raw.tobytes()
+        if kind:
+            if kind == _BUS:
+                self._outside(va)
+            w.pa = None
+            w.error_code = self._walk.error_code
+        else:
+            w.pa = self._words[_AT_PA]
+            w.error_code = None
+        return w
 
     def explain(
         self, va: int, access: str = "read", user: bool = True, implicit: bool = False, stack: bool = False
@@ -329,16 +341,15 @@ class Cpu:
             acc = (BY_USER if user else BY_SUPERVISOR)[access]
         except (KeyError, TypeError):
             raise bad_access(access) from None
-        found = self._walk
         try:
-            kind = _xm_walk(self._c, va, acc, found)
+            kind = _port_walk(self._port, va, acc)
         except (OverflowError, TypeError):
             raise bad_address(va) from None
         if kind:
             if kind == _BUS:
                 self._outside(va)
             return None
-        return found.pa  # type: ignore[no-any-return]
+        return self._words[_AT_PA]
 
     def translate(self, vas: Any, access: str = "read", user: bool = True) -> tuple[Any, Any]:
         """Translate a buffer of addresses in one call; changes nothing.
@@ -393,34 +404,32 @@ class Cpu:
         an address that is not canonical (StackFault with `stack`, as in `walk`), OutOfRange for memory the machine does
         not have, BadArgument for another size.
         """
-        found, value = self._walk, self._value
         acc = _READ_USER if user else _READ_SUPERVISOR
         if stack:
             acc |= _STACK
         try:
-            status = _xm_cpu_load(self._c, va, size, acc, value, self._cr2, found)
+            status = _port_load(self._port, va, size, acc)
         except (OverflowError, TypeError):
             raise BadArgument(f"load({va!r}, {size!r}): not an address and a size") from None
-        if status or found.fault:
+        if status:
             self._refuse(status, f"load({va:#x}, {size})")
-        return value[0]  # type: ignore[no-any-return]
+        return self._words[_AT_VALUE]
 
     def store(self, va: int, value: int, size: int = 8, user: bool = True, stack: bool = False) -> None:
         """Store the 1, 2, 4 or 8 bytes of `value`, little-endian; sets A, and D in the leaf.
 
         Raises as `load` does, and BadArgument for a value that does not fit; nothing is stored then.
         """
-        found = self._walk
         acc = _WRITE_USER if user else _WRITE_SUPERVISOR
         if stack:
             acc |= _STACK
         try:
             if not 0 <= value <= _LARGEST[size]:
                 raise BadArgument(f"{value:#x} does not fit in {size} bytes")
-            status = _xm_cpu_store(self._c, va, size, acc, value, self._cr2, found)
+            status = _port_store(self._port, va, size, acc, value)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"store({va!r}, {value!r}, {size!r}): not an address, a value and a size") from None
-        if status or found.fault:
+        if status:
             self._refuse(status, f"store({va:#x}, {value:#x}, {size})")
 
     def cmpxchg(self, va: int, expected: int, value: int, size: int = 8, user: bool = True) -> int:
@@ -428,65 +437,61 @@ class Cpu:
 
         Raises as `store` does; the access is a write even where what is there is not `expected`.
         """
-        found, old = self._walk, self._value
         try:
             if not (0 <= value <= _LARGEST[size] and 0 <= expected <= _LARGEST[size]):
                 raise BadArgument(f"{value:#x} or {expected:#x} does not fit in {size} bytes")
             acc = _WRITE_USER if user else _WRITE_SUPERVISOR
-            status = lib.xm_cpu_cmpxchg(self._c, va, size, acc, expected, value, old, self._cr2, found)
+            status = lib.xm_port_cmpxchg(self._port, va, size, acc, expected, value)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"cmpxchg({va!r}, {expected!r}, {value!r}, {size!r}): not as it should be") from None
-        if status or found.fault:
+        if status:
             self._refuse(status, f"cmpxchg({va:#x}, {expected:#x}, {value:#x}, {size})")
-        return old[0]  # type: ignore[no-any-return]
+        return self._words[_AT_VALUE]
 
     def fetch(self, va: int, user: bool = True) -> int:
         """Fetch the byte of an instruction at `va`; sets A.  Raises as `load` does."""
-        found, value = self._walk, self._value
         try:
-            status = _xm_cpu_load(self._c, va, 1, _FETCH_USER if user else _FETCH_SUPERVISOR, value, self._cr2, found)
+            status = _port_load(self._port, va, 1, _FETCH_USER if user else _FETCH_SUPERVISOR)
         except (OverflowError, TypeError):
             raise bad_address(va) from None
-        if status or found.fault:
+        if status:
             self._refuse(status, f"fetch({va:#x})")
-        return value[0]  # type: ignore[no-any-return]
+        return self._words[_AT_VALUE]
 
     def shadow_load(self, va: int, size: int = 8, user: bool = True) -> int:
         """Load 4 or 8 bytes from the shadow stack, as RET does; sets A.
 
         Raises as `load` does, and BadState while CR4.CET is 0: the processor then makes no such access.
         """
-        found, value = self._walk, self._value
         try:
             acc = (BY_USER if user else BY_SUPERVISOR)["shadow_read"]
-            status = _xm_cpu_load(self._c, va, _SHADOW_SIZES[size], acc, value, self._cr2, found)
+            status = _port_load(self._port, va, _SHADOW_SIZES[size], acc)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"shadow_load({va!r}, {size!r}): not an address and a size") from None
-        if status or found.fault:
+        if status:
             self._refuse(status, f"shadow_load({va:#x}, {size})")
-        return value[0]  # type: ignore[no-any-return]
+        return self._words[_AT_VALUE]
 
     def shadow_store(self, va: int, value: int, size: int = 8, user: bool = True) -> None:
         """Store 4 or 8 bytes to the shadow stack, as CALL and WRSS do, or with `user` WRUSS; sets A.
 
         Raises as `store` does, and BadState while CR4.CET is 0.
         """
-        found = self._walk
         try:
             if not 0 <= value <= _LARGEST[_SHADOW_SIZES[size]]:
                 raise BadArgument(f"{value:#x} does not fit in {size} bytes")
             acc = (BY_USER if user else BY_SUPERVISOR)["shadow_write"]
-            status = _xm_cpu_store(self._c, va, size, acc, value, self._cr2, found)
+            status = _port_store(self._port, va, size, acc, value)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"shadow_store({va!r}, {value!r}, {size!r}): not an address, a value, a size") from None
-        if status or found.fault:
+        if status:
             self._refuse(status, f"shadow_store({va:#x}, {value:#x}, {size})")
 
     def _refuse(self, status: int, what: str) -> None:
-        if status:
+        if status < 0:
             fail(status, what)
         found = self._walk
-        at = self._cr2[0]
+        at = self._port.cr2
         if found.fault == _PF:
             raise PageFault(at, found.error_code)
         if found.fault == _BUS:
