@@ -238,7 +238,6 @@ class _Lib:
     XM_R_NO_PRIVILEGE: int
     XM_R_PTR_NOT_OWNED: int
     XM_R_PTR_TYPE: int
-    XM_R_PTR_BUSY: int
     XM_R_PT_UPDATE_FOREIGNDOM: int
     XM_R_L4_SLOT_RESERVED: int
     XM_R_MACHPHYS_FOREIGN_PT: int
@@ -255,14 +254,11 @@ class _Lib:
     XM_R_TABLE_NOT_OWNED: int
     XM_R_TYPE_CONFLICT: int
     XM_R_TYPE_COUNT_OVERFLOW: int
-    XM_R_TYPE_PARTIAL: int
     XM_R_DESCRIPTOR: int
     XM_R_LINEAR_DISABLED: int
     XM_R_LINEAR_WRITABLE: int
-    XM_R_LINEAR_NOT_OWNED: int
     XM_R_LINEAR_HOLDER_IS_USED: int
     XM_R_LINEAR_TARGET_HOLDS: int
-    XM_R_LINEAR_NOT_VALIDATED: int
     XM_R_VA_NOT_GUEST: int
     XM_R_VA_NO_TABLE: int
     XM_R_VA_L1_NOT_OWNED: int
@@ -296,7 +292,6 @@ class _Lib:
     XM_R_GRANT_READONLY: int
     XM_R_GRANT_PINS: int
     XM_R_GRANT_PAGE: int
-    XM_R_GRANT_PAGE_GONE: int
     XM_R_GRANT_TYPE: int
     XM_R_GRANT_PTE: int
     XM_R_GRANT_MISMATCH: int

@@ -230,15 +230,15 @@ static int get_linear_pagetable(struct xm_xen *x, const struct xm_domain *d, uin
 		return XM_R_LINEAR_WRITABLE;
 	if (mfn == table)
 		return XM_R_NONE;
-	if (x->frame[table].owner != d->domid || !xm_get_page(x, mfn, d->domid))
-		return XM_R_LINEAR_NOT_OWNED;
+	if (!xm_get_page(x, mfn, d->domid))
+		return XM_R_TABLE_NOT_OWNED;
 	reason = XM_R_LINEAR_HOLDER_IS_USED;
 	if (!linear_count_add(x, table, 1))
 		goto put;
 	reason = XM_R_LINEAR_TARGET_HOLDS;
 	if (!linear_count_add(x, mfn, -1))
 		goto drop_holder;
-	reason = XM_R_LINEAR_NOT_VALIDATED;
+	reason = XM_R_TYPE_CONFLICT;
 	if ((f->type_info & (7ULL << XM_PGT_TYPE_SHIFT | XM_PGT_VALIDATED)) != want)
 		goto drop_target;
 	XM_PUT(x->machine, f->type_info, f->type_info + 1);

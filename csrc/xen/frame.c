@@ -152,7 +152,10 @@ static int validate(struct xm_xen *x, uint64_t mfn, unsigned type)
 	return XM_R_NONE;
 }
 
-/* One reference on the frame as `type`; the caller holds a general one. */
+/* One reference on the frame as `type`; the caller holds a general one.
+ *
+ * A frame with a count that is not validated, at which Xen waits, does not occur: with one processor that does one thing
+ * at a time, only what is below a table is asked for while it is validated. */
 int xm_get_page_type(struct xm_xen *x, uint64_t mfn, unsigned type)
 {
 	struct xm_frame *f = &x->frame[mfn];
@@ -166,8 +169,6 @@ int xm_get_page_type(struct xm_xen *x, uint64_t mfn, unsigned type)
 		info = (uint64_t)type << XM_PGT_TYPE_SHIFT;
 	} else if (count && xm_type(f) != type) {
 		return xm_refuse(x, XM_R_TYPE_CONFLICT, mfn, 0, 0);
-	} else if (count && !(info & XM_PGT_VALIDATED)) {
-		return xm_refuse(x, XM_R_TYPE_PARTIAL, mfn, 0, 0);
 	}
 	XM_PUT(x->machine, f->type_info, info + 1);
 	return info & XM_PGT_VALIDATED ? XM_R_NONE : validate(x, mfn, type);

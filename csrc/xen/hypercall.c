@@ -233,18 +233,25 @@ static int multicall_one(struct xm_domain *d, uint64_t va, struct xm_result *ret
 
 static int multicall(struct xm_domain *d, const uint64_t *args, struct xm_result *ret)
 {
-	uint32_t n = (uint32_t)args[1], i = 0;
+	uint32_t n = (uint32_t)args[1], i = 0, refused = XM_R_NONE;
 	int status = XM_OK;
 
 	memset(&d->xen->at, 0, sizeof(d->xen->at));
 	if (!xm_handle_okay(args[0], n, sizeof(struct multicall_entry)))
 		return xm_bad_handle(d, ret);
-	for (; i < n; i++)
+	for (; i < n; i++) {
 		if (!multicall_one(d, args[0] + (uint64_t)i * sizeof(struct multicall_entry), ret, &status))
 			break;
+		if (ret->reason)
+			refused = ret->reason;
+	}
 	ret->done = i;
-	/* What an entry was refused for stands in its result. */
-	return status || i < n ? status : xm_finish(d, XM_R_NONE, ret);
+	if (status || i < n)
+		return status;
+	/* An entry's error number stands in its result, and is none of the call. */
+	xm_finish(d, XM_R_NONE, ret);
+	ret->reason = refused;
+	return XM_OK;
 }
 
 int xm_hypercall(struct xm_domain *d, uint64_t nr, const uint64_t args[5], struct xm_result *ret)

@@ -142,7 +142,7 @@ static int update_pt(struct xm_batch *b, uint64_t ptr, uint64_t val, int preserv
 	revived = revive(x, mfn);
 	type = xm_type(f);
 	if (!xm_type_count(f) || !(f->type_info & XM_PGT_VALIDATED)) {
-		reason = xm_get_page_type(x, mfn, XM_PGT_WRITABLE) ? XM_R_PTR_BUSY : XM_R_NONE;
+		reason = xm_get_page_type(x, mfn, XM_PGT_WRITABLE);
 		if (!reason) {
 			xm_poke(x->machine, pa, val);
 			xm_put_page_type(x, mfn);

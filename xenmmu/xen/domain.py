@@ -261,8 +261,8 @@ class Domain(GrantOps, Memory):
         ``HYPERVISOR_mmu_update``, ``_multicall``, ``_update_va_mapping``, ``_update_va_mapping_otherdomain``,
         ``_mmuext_op``, ``_vm_assist`` and ``_grant_table_op`` are modelled; another number that Xen 4.17 has raises
         NotModelled, one that it does not have is refused with ENOSYS.  ``rc`` is rax afterwards; ``done`` the elements,
-        requests or calls completed; the reason of a request of grant_table_op, which is no error of the call, is the
-        last one's that was refused.
+        requests or calls completed; the reason of a request of grant_table_op or of an entry of a multicall, which
+        is no error of the call, is the last one's that was refused.
         """
         if len(args) > 5:
             raise BadArgument(f"hypercall(): {len(args)} arguments, more than 5")

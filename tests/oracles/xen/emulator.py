@@ -363,6 +363,10 @@ class Emulator:
         if p.endangers(("memory", cmd, domid, order, bits, clear, first, extents)):
             return skipped
         d, small = self.domain, order <= p.MAX_ORDER
+        if clear == p.TOO_MANY:
+            r = d.increase_reservation(extents[0] | 1 << 31, order, domid=domid)
+            self._note(r.reason)
+            return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
         if cmd == p.DECREASE:
             if small and not all(self._in_a_row(x, 1 << order) for x in extents):
                 return skipped

@@ -32,7 +32,7 @@ OP = struct.Struct("<HHIQQQQQQQ")
 RES = struct.Struct("<qQIIQQQIIQ")
 _HEADER = struct.Struct("<15Q")
 _MEMORY_MFN = 23  # word of the mailbox
-FOREIGN_FRAMES, NAMES = 12, 32
+FOREIGN_FRAMES, NAMES = 12, 40
 _MAGIC = 0x4F52414B4C454E31
 _POSTED, _ANSWERED, _OPS, _RESET_POOL = 1, 2, 3, 15
 _APPEND = "dom0_mem=64M dom0_max_vcpus=1 loglvl=none guest_loglvl=none com1=115200,8n1 console=com1"

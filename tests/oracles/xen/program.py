@@ -25,9 +25,9 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("memory", cmd, domid, order, bits, clear, names, extents)
                                                               memory_op 0, 1 or 6: increase_reservation,
                                                               decrease_reservation, populate_physmap; bits: of address;
-                                                              clear 1: the new frames are zeroed; names: the first of
-                                                              the new frames' names (NAMED + names); extents: frames,
-                                                              pfns, or anything
+                                                              clear 1: the new frames are zeroed (or TOO_MANY); names:
+                                                              the first of the new frames' names (NAMED + names);
+                                                              extents: frames, pfns, or anything
     ("exchange", domid, out_domid, order, out_order, done, names, frames, pfns)
                                                               memory_op 11; the new frames are zeroed
     ("memquery", cmd, domid, space)                           memory_op 3, 4, 7 or 15
@@ -80,11 +80,13 @@ FOREIGN_FRAMES = 12
 FOREIGN_PAGES, FOREIGN_MAX_PAGES = 64, 72
 #: Frames that a program gets while it runs.  A name that was not given out stands for itself, as any other number.
 NAMED = SYMBOLS + 0xE40
-NAMED_FRAMES = 32
+NAMED_FRAMES = 40
 NAMES |= {FOREIGN + i: f"G{i}" for i in range(FOREIGN_FRAMES)} | {NAMED + i: f"N{i}" for i in range(NAMED_FRAMES)}
 #: The largest order of a reservation that may succeed; beyond 18 Xen refuses.
 MAX_ORDER = 5
 INCREASE, DECREASE, POPULATE, EXCHANGE = 0, 1, 6, 11
+#: Instead of `clear`, with INCREASE: the only extent is the number of extents, bit 31 of it set.
+TOO_MANY = 2
 
 #: Frame numbers from here on are no memory on either side.
 MEMORY_END = 0x10000
@@ -258,8 +260,8 @@ class Translator:
     def entry_back(self, value: int) -> int:
         """The side's own entry in symbols."""
         mfn = value >> 12 & MFN_MASK
-        if mfn >> 28 and mfn & 0xFFFFF in self.symbols:
-            # The low half of an entry, stored into a descriptor.
+        if (mfn >> 28 or 1 << 20 <= mfn < SYMBOLS) and mfn & 0xFFFFF in self.symbols:
+            # The low half of an entry, stored into a descriptor, or with a count written over the high one.
             return value & ~0xFFFFF000 | (self.symbols[mfn & 0xFFFFF] & 0xFFFFF) << 12
         if mfn < 256 or mfn >= MEMORY_END:
             return value
@@ -360,6 +362,8 @@ def describe_op(op: Op) -> str:
     if kind == "memory":
         name = {INCREASE: "increase_reservation", DECREASE: "decrease_reservation", POPULATE: "populate_physmap"}[op[1]]
         extents = " ".join(NAMES.get(x, hex(x)) for x in op[7])
+        if op[5] == TOO_MANY:
+            return f"{name} domid={op[2]:#x} order={op[3]}: {op[7][0] | 1 << 31:#x} extents"
         to = "" if op[1] == DECREASE else f" -> N{op[6]}"
         return f"{name} domid={op[2]:#x} order={op[3]}{f' below 2^{op[4]}' if op[4] else ''}: {extents}{to}"
     if kind == "exchange":

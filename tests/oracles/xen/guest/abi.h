@@ -170,7 +170,7 @@ struct mailbox {
  * frame field of an entry, or in that of a grant.  An entry for a real frame looks like such a number only with flags that programs do not
  * use. */
 #define FIRST_NAME 0x8000e40
-#define NAMES 32
+#define NAMES 40
 
 struct memory_page {
 	u64 foreign[FOREIGN_FRAMES];

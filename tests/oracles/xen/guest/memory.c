@@ -25,6 +25,7 @@
 #define MAX_EXTENTS 32
 #define MAX_ORDER 5 /* of operations that may succeed */
 #define MAX_TAKEN 128
+#define TOO_MANY 2 /* instead of `clear`: the only element is the number of extents, bit 31 set */
 
 struct domctl {
 	u32 cmd, version;
@@ -208,6 +209,8 @@ static void do_reservation(const struct op *op, struct res *r)
 	if (op->a != XENMEM_decrease_reservation && order <= MAX_ORDER &&
 	    !names_are_new(op->d, (u64)op->count << order))
 		return;
+	if (op->size == TOO_MANY)
+		m.nr = op[1].a | 1UL << 31;
 	for (u32 i = 0; i < op->count; i++) {
 		extents[i] = op[1 + i].a;
 		if (op->a == XENMEM_decrease_reservation && order <= MAX_ORDER &&
