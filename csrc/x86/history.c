@@ -148,7 +148,7 @@ struct known {
 	uint64_t entry_pa;
 	uint64_t entry;
 	uint64_t when;  /* how many events had happened */
-	int32_t parent; /* what the entries above came from; -1: CR3 */
+	int32_t parent; /* what the entries above came from, which stands before it; -1: CR3 */
 	uint32_t pcid;
 	uint8_t level;
 	uint8_t shift; /* of the address bits that the last entry leaves open */
@@ -169,6 +169,7 @@ struct question {
 	unsigned nknown;
 	struct word word[MOST];
 	struct known known[MOST];
+	int32_t place[MOST]; /* where each stands when others have gone */
 };
 
 /* From journal place `from` on: where the word is written next, and what it holds until then. */
@@ -295,6 +296,27 @@ static int is_dropped(const struct known *k, struct xm_flush f, uint64_t va)
 	}
 }
 
+/* Only what is alive and what led to it is of interest: a history may be long. */
+static void forget_the_rest(struct question *q)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < q->nknown; i++)
+		q->place[i] = q->known[i].alive ? 0 : -1;
+	for (unsigned i = q->nknown; i--;)
+		if (q->place[i] >= 0 && q->known[i].parent >= 0)
+			q->place[q->known[i].parent] = 0;
+	for (unsigned i = 0; i < q->nknown; i++) {
+		if (q->place[i] < 0)
+			continue;
+		q->known[n] = q->known[i];
+		if (q->known[n].parent >= 0)
+			q->known[n].parent = q->place[q->known[n].parent];
+		q->place[i] = (int32_t)n++;
+	}
+	q->nknown = n;
+}
+
 static void live_event(struct question *q)
 {
 	const struct event *e = &q->h->event[q->event++];
@@ -302,6 +324,7 @@ static void live_event(struct question *q)
 	for (unsigned i = 0; i < q->nknown; i++)
 		if (q->known[i].alive && is_dropped(&q->known[i], e->flush, q->va))
 			q->known[i].alive = 0;
+	forget_the_rest(q);
 	q->cpu = &e->cpu;
 	q->everything = 1;
 }

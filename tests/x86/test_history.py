@@ -521,3 +521,16 @@ def test_more_flushes_never_allow_more(steps: list[tuple[tuple[int, int, int], b
                     cpu.invlpg(VA)
             sets.append(h.outcomes(VA))
     assert sets[1] <= sets[0]
+
+
+def test_a_long_history_of_one_entry_is_answered() -> None:
+    """What was dropped does not fill the memory of a question: ten thousand values, each flushed."""
+    with history() as (m, cpu, h):
+        for i in range(10_000):
+            m.write64(PTE, (PAGE if i % 2 else OTHER) | ALL)
+            cpu.invlpg(VA)
+        assert h.outcomes(VA) == {at(PAGE)}
+        m.write64(PTE, OTHER | ALL)
+        cpu.invlpg(VA + 0x1000)
+        assert h.outcomes(VA) == {at(PAGE), at(OTHER)}
+        assert h.stale(VA) == {at(PAGE)}

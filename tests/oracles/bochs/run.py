@@ -84,6 +84,8 @@ def boot(folder: Path, cylinders: int, size: int, seconds: float) -> bytes:
     (folder / "go").write_text("c\n", encoding="ascii")
     command = [BOCHS, "-q", "-f", folder / "bochsrc", "-rc", folder / "go"]
     environment = {**os.environ, "BOCHSRC": "", "BXSHARE": str(folder)}
+    # Left by one that was killed.
+    (folder / "disk.lock").unlink(missing_ok=True)
     output = bytearray()
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=folder
