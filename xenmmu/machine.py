@@ -48,7 +48,7 @@ class Machine:
         out = ffi.new("uint64_t *")
         try:
             status = lib.xm_read64(self._c, pa, out)
-        except OverflowError:
+        except (OverflowError, TypeError):
             raise BadArgument(f"read64({pa!r}): not a machine address") from None
         if status:
             fail(status, f"read64({pa:#x})")
@@ -59,19 +59,19 @@ class Machine:
         """Write the aligned 8-byte word at machine address `pa`, little-endian."""
         try:
             status = lib.xm_write64(self._c, pa, value)
-        except OverflowError:
+        except (OverflowError, TypeError):
             raise BadArgument(f"write64({pa!r}, {value!r}): not an address and a 64-bit value") from None
         if status:
             fail(status, f"write64({pa:#x})")
 
     def read(self, pa: int, n: int) -> bytes:
         """Read `n` bytes from machine address `pa`; they may cross frames."""
-        if n < 0 or n > self.size:
+        if not hasattr(n, "__index__") or n < 0 or n > self.size:
             raise BadArgument(f"read({pa!r}, {n!r}): not a number of bytes of this machine")
         out = bytearray(n)
         try:
             status = lib.xm_read(self._c, pa, ffi.from_buffer(out), n)
-        except OverflowError:
+        except (OverflowError, TypeError):
             raise BadArgument(f"read({pa!r}, {n!r}): not a machine address") from None
         if status:
             fail(status, f"read({pa:#x}, {n})")
@@ -79,10 +79,13 @@ class Machine:
 
     def write(self, pa: int, data: Any) -> None:
         """Write `data`, anything with a contiguous buffer, at machine address `pa`; all of it or nothing."""
-        source = ffi.from_buffer(data)
+        try:
+            source = ffi.from_buffer(data)
+        except (TypeError, ValueError, BufferError):
+            raise BadArgument(f"write({pa!r}): {type(data).__name__} is no contiguous buffer") from None
         try:
             status = lib.xm_write(self._c, pa, source, len(source))
-        except OverflowError:
+        except (OverflowError, TypeError):
             raise BadArgument(f"write({pa!r}): not a machine address") from None
         if status:
             fail(status, f"write({pa:#x}, {len(source)} bytes)")
@@ -92,11 +95,14 @@ class Machine:
 
         ``frame(mfn).cast("Q")`` is the frame as 512 entries.
         """
-        buffer = self._views.get(mfn)
+        try:
+            buffer = self._views.get(mfn)
+        except TypeError:
+            raise BadArgument(f"frame({mfn!r}): not a frame number") from None
         if buffer is None:
             try:
                 p = lib.xm_machine_frame(self._c, mfn)
-            except OverflowError:
+            except (OverflowError, TypeError):
                 raise BadArgument(f"frame({mfn!r}): not a frame number") from None
             if p == ffi.NULL:
                 fail(lib.XM_E_RANGE, f"frame({mfn:#x})")

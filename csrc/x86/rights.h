@@ -31,7 +31,8 @@ static inline int xm_is_large(uint64_t entry, unsigned level)
 	return (level == 2 || level == 3) && (entry & XM_PTE_PS) != 0;
 }
 
-/* Reserved bits of a present entry (SDM 4.5.4 tables; APM vol. 2, 5.3.3 for AMD's bit 8). */
+/* Reserved bits of a present entry (SDM 4.5.4 tables).  AMD's bit 8 is reserved in a PML5E and a PML4E and ignored in a
+ * PDPTE that refers to a table: KVM's masks since Linux commit 5ecad245de2a; APM vol. 2, 5.3.3 was not seen. */
 static inline uint64_t xm_rsvd_mask(unsigned level, int large, unsigned maxphyaddr, int nxe, int amd, int gbpages)
 {
 	uint64_t mask = XM_PTE_ADDR & ~((1ULL << maxphyaddr) - 1);
@@ -46,7 +47,7 @@ static inline uint64_t xm_rsvd_mask(unsigned level, int large, unsigned maxphyad
 		mask |= 0x3fffe000ULL;
 	if (level == 2 && large)
 		mask |= 0x1fe000ULL;
-	if (amd && !large && level >= 3)
+	if (amd && level >= 4)
 		mask |= XM_PTE_G;
 	return mask;
 }

@@ -103,8 +103,8 @@ def reserved(s: State, level: int, entry: int) -> bool:
         return True
     if level == 2 and large and bits(entry, 20, 13):
         return True
-    # AMD: bit 8 must be zero in a PML5E, a PML4E and a PDPTE that refers to a table; Intel ignores it there.
-    return bool(s.vendor == "amd" and bit(entry, 8) and (level >= 4 or (level == 3 and not large)))
+    # AMD: bit 8 must be zero in a PML5E and a PML4E; a PDPTE or PDE that refers to a table ignores it, as Intel does.
+    return bool(s.vendor == "amd" and bit(entry, 8) and level >= 4)
 
 
 def walk(

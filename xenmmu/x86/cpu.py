@@ -150,6 +150,9 @@ class Cpu:
     def __repr__(self) -> str:
         return f"Cpu(cr3={self.cr3:#x}, cr0={self.cr0:#x}, cr4={self.cr4:#x}, efer={self.efer:#x})"
 
+    def __copy__(self) -> Cpu:
+        raise TypeError("a Cpu cannot be copied: the copy would be the same processor; make another on its machine")
+
     # ---- registers -------------------------------------------------------------------------------------------------
 
     def _set(self, reg: int, name: str, value: int) -> None:
@@ -425,7 +428,7 @@ class Cpu:
             acc |= _STACK
         try:
             if not 0 <= value <= _LARGEST[size]:
-                raise BadArgument(f"{value:#x} does not fit in {size} bytes")
+                raise BadArgument(f"{value!r} does not fit in {size} bytes")
             status = _port_store(self._port, va, size, acc, value)
         except (OverflowError, TypeError, KeyError):
             raise BadArgument(f"store({va!r}, {value!r}, {size!r}): not an address, a value and a size") from None
@@ -439,7 +442,7 @@ class Cpu:
         """
         try:
             if not (0 <= value <= _LARGEST[size] and 0 <= expected <= _LARGEST[size]):
-                raise BadArgument(f"{value:#x} or {expected:#x} does not fit in {size} bytes")
+                raise BadArgument(f"{value!r} or {expected!r} does not fit in {size} bytes")
             acc = _WRITE_USER if user else _WRITE_SUPERVISOR
             status = lib.xm_port_cmpxchg(self._port, va, size, acc, expected, value)
         except (OverflowError, TypeError, KeyError):
@@ -479,7 +482,7 @@ class Cpu:
         """
         try:
             if not 0 <= value <= _LARGEST[_SHADOW_SIZES[size]]:
-                raise BadArgument(f"{value:#x} does not fit in {size} bytes")
+                raise BadArgument(f"{value!r} does not fit in {size} bytes")
             acc = (BY_USER if user else BY_SUPERVISOR)["shadow_write"]
             status = _port_store(self._port, va, size, acc, value)
         except (OverflowError, TypeError, KeyError):
