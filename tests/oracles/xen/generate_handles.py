@@ -26,6 +26,10 @@ _UNMAPS = _S + 0x800
 _FAR = (0xFFFF830000000000, 0xFFFF800000000000, 1 << 47, 0xFFFF87FFFFFFFFF8)
 _MMU, _MULTI, _UVA, _GRANT, _ASSIST, _UVO, _EXT = 1, 13, 14, 20, 21, 22, 26
 _PREEMPTED = 0x80000000
+_UNPIN = 4
+#: Arguments in a multicall's entry that a call of one element leaves the same wherever the clock interrupts it: not the
+#: count, which then has bit 31.  (An interrupted unpin leaves its frame for a call of nothing, which shows everywhere.)
+_FIXED_ARGUMENTS = (0, 2, 3)
 _HOST, _DEVICE, _READ_ONLY, _APPLICATION, _BY_PTE = 2, 1, 4, 8, 16
 #: References that programs use, so that they meet again.
 REFS = (8, 9, 10, 11, 511)
@@ -76,11 +80,12 @@ def _operation(g: Generator) -> list[Word]:
     return [*_plain(command), (frame, p.FRAME), *_plain(0)]
 
 
-def _array(g: Generator, make: Callable[[Generator], list[Word]], at: int, count: int) -> None:
+def _array(g: Generator, make: Callable[[Generator], list[Word]], at: int, count: int) -> list[Word]:
     words: list[Word] = []
     for _ in range(count):
         words += make(g)
     _pokes(g, at, words)
+    return words
 
 
 def _call(g: Generator, nr: int, make: Callable[[Generator], list[Word]], size: int) -> None:
@@ -137,12 +142,15 @@ def multicall(g: Generator) -> None:
         kind = rng.choices((_MMU, _EXT, _UVA, _ASSIST, _UVO, _MULTI, 60), (10, 4, 5, 1, 1, 1, 1))[0]
         count = rng.choice((1, 1, 1, 2, 3))
         done = rng.choice((0, _DONE, _DONE, _DONE + 8, _HOLE))
+        arguments: tuple[int, ...] = ()
         if kind == _MMU:
             _array(g, _update, requests, count)
+            arguments = _FIXED_ARGUMENTS if count == 1 else ()
             words = _plain(requests, count, done, _SELF)
         elif kind == _EXT:
             count = min(count, 2)
-            _array(g, _operation, requests, count)
+            operations = _array(g, _operation, requests, count)
+            arguments = _FIXED_ARGUMENTS if count == 1 and operations[0][0] != _UNPIN else ()
             words = _plain(requests, count, done, _SELF)
         elif kind in (_UVA, _UVO):
             va = g._va(g._emulator.domain.kernel_root, 2)
@@ -150,8 +158,6 @@ def multicall(g: Generator) -> None:
         else:
             words = _plain(*((rng.choice((0, 1, 2)), rng.choice((2, 6))) if kind == _ASSIST else (at, 1)))
         _pokes(g, entry, [*_plain(kind, 0x77), *words, *_plain(*[0] * (6 - len(words)))])
-        # Not the count: a validation that the clock interrupts shows there, in bit 31.
-        arguments = (0, 2, 3) if count == 1 and kind in (_MMU, _EXT) else ()
         looks += [entry + 8, *(entry + 16 + 8 * k for k in arguments)]
     g._emit("hyper", _MULTI, ((at if rng.random() < 0.95 else rng.choice(_FAR), p.PLAIN), (n, p.PLAIN)))
     for look in looks:

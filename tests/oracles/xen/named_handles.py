@@ -128,9 +128,10 @@ def _entry(at: int, op: int, *args: tuple[int, int]) -> list[Step]:
     return words(at, (op, p.PLAIN), (0x77, p.PLAIN), *padded)
 
 
-def _shown(at: int, what: str) -> list[Step]:
+def _shown(at: int, what: str, arguments: tuple[int, ...] = (0, 1, 2, 3)) -> list[Step]:
+    """What a multicall's entry holds; without the arguments that tell where the clock interrupted the call."""
     return [(f"  {what}: {name}", ("peek", at + 8 * i, p.PLAIN, 8)) for i, name in enumerate(("op", "result"))] + [
-        (f"  {what}: argument {i}", ("peek", at + 16 + 8 * i, p.PLAIN, 8)) for i in range(4)
+        (f"  {what}: argument {i}", ("peek", at + 16 + 8 * i, p.PLAIN, 8)) for i in arguments
     ]
 
 
@@ -151,14 +152,14 @@ def _multicall() -> Question:
         *_entry(e + 256, UVA, (va(S4, S3, S2, S1), p.PLAIN), (OTHER << 12 | P, p.ENTRY), (2, p.PLAIN)),
         ("an L2 entry cleared, and more", call(MULTI, e, 5)),
         *_shown(e, "cleared"),
-        *_shown(e + 64, "set"),
+        *_shown(e + 64, "set", (2, 3)),
         ("  nested", ("peek", e + 136, p.PLAIN, 8)),
         ("  unknown", ("peek", e + 200, p.PLAIN, 8)),
         ("  update_va_mapping", ("peek", e + 264, p.PLAIN, 8)),
         done(),
-        *requests(r, (L2 << 12 | S2 * 8, 0), (L1 << 12, PAGE << 12 | P), (L1 << 12 | 8, 7 << 12)),
-        *_entry(e, MMU, address, (3, p.PLAIN), (DONE, p.PLAIN), (SELF, p.PLAIN)),
-        ("the drop before other requests", call(MULTI, e, 1)),
+        *requests(r, (L2 << 12 | S2 * 8, 0), (L1 << 12, PAGE << 12 | P)),
+        *_entry(e, MMU, address, (2, p.PLAIN), (DONE, p.PLAIN), (SELF, p.PLAIN)),
+        ("the drop before another request", call(MULTI, e, 1)),
         *_shown(e, "batch"),
         done(),
         *requests(r, (L2 << 12 | S2 * 8, L1 << 12 | TABLE), (L2 << 12 | S2 * 8, 0), (L1 << 12, PAGE << 12 | P)),
