@@ -292,6 +292,7 @@ class _Lib:
     XM_R_GRANT_READONLY: int
     XM_R_GRANT_PINS: int
     XM_R_GRANT_PAGE: int
+    XM_R_GRANT_PAGE_GONE: int
     XM_R_GRANT_TYPE: int
     XM_R_GRANT_PTE: int
     XM_R_GRANT_MISMATCH: int

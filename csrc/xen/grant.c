@@ -113,7 +113,7 @@ static int map_frame(const struct mapping *g, int held, uint64_t host_addr)
 	int reason = XM_R_NONE;
 
 	for (; !reason && refs < maps; refs += !reason)
-		reason = xm_get_page(x, mfn, g->rd->domid) ? XM_R_NONE : XM_R_GRANT_PAGE;
+		reason = xm_get_page(x, mfn, g->rd->domid) ? XM_R_NONE : XM_R_GRANT_PAGE_GONE;
 	for (; !reason && !(g->flags & XM_GNTMAP_READONLY) && types < maps; types += !reason)
 		reason = xm_get_page_type(x, mfn, XM_PGT_WRITABLE) ? XM_R_GRANT_TYPE : XM_R_NONE;
 	if (!reason && (g->flags & XM_GNTMAP_HOST_MAP))

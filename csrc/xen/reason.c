@@ -105,6 +105,7 @@ static const struct {
 	[XM_R_GRANT_READONLY] = {0, "a writable mapping of a grant for reading", GNTST_GENERAL_ERROR},
 	[XM_R_GRANT_PINS] = {0, "the grant is mapped too often", GNTST_GENERAL_ERROR},
 	[XM_R_GRANT_PAGE] = {0, "the granted frame is not the granter's", GNTST_BAD_PAGE},
+	[XM_R_GRANT_PAGE_GONE] = {0, "a granted frame, mapped already, that is no longer the granter's", GNTST_GENERAL_ERROR},
 	[XM_R_GRANT_TYPE] = {0, "a writable mapping of a granted frame in use as something else", GNTST_GENERAL_ERROR},
 	[XM_R_GRANT_PTE] = {0, "the address names no entry of a validated L1 table of the caller", GNTST_GENERAL_ERROR},
 	[XM_R_GRANT_MISMATCH] = {0, "the entry does not map the granted frame as the grant did", GNTST_GENERAL_ERROR},

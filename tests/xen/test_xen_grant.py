@@ -176,6 +176,18 @@ def test_a_grant_mapped_too_often(own) -> None:
     assert own.map(0, HOST | READ_ONLY).status == 0
 
 
+def test_a_mapping_overwritten_and_its_frame_given_up(own) -> None:
+    mfn = own.d.populate_physmap([0x1100]).mfns[0]
+    own.d.grant_access(10, own.d.domid, mfn)
+    handle = own.map(0, HOST, 10).handle
+    assert own.g.up(own.g.window, own.slots[0], 0).rc == 0
+    assert own.d.decrease_reservation([mfn]).rc == 1
+    assert own.map(0, HOST, 10)[:2] == (GENERAL, Reason.GRANT_PAGE_GONE)
+    assert own.d.unmap_grant_ref(handle, own.va(0))[:2] == (GENERAL, Reason.GRANT_MISMATCH)
+    own.d.grant_access(11, own.d.domid, mfn)
+    assert own.map(0, HOST, 11)[:2] == (BAD_PAGE, Reason.GRANT_PAGE)
+
+
 def test_unmap_and_replace(own) -> None:
     g, other = own.g, own.g.page()
     r = own.map(0)

@@ -98,7 +98,7 @@ class Comparison:
         state_ours = state(emulator, self.base_ours)
         emulator.reset()
         clean = emulator.books(POOL) == [BASE] * p.FRAMES
-        if not clean:
+        if not clean or emulator.spent:
             reasons, self.emulator = emulator.reasons, Emulator(self._options)
             self.emulator.reasons = reasons
         if meanwhile:
@@ -106,8 +106,9 @@ class Comparison:
         xens = referee.finish()
         state_xens = state(referee, self.base_xens)
         self.said = xens, state_xens
+        boots = referee.oracle.boots
         residue = referee.reset()
-        if residue:
+        if residue or referee.oracle.boots != boots:
             # A new boot, or frames given up that hold references for ever.
             self._take_base()
         found = compare_outcomes(program, ours, xens) + compare_states(state_ours, state_xens)
@@ -139,7 +140,7 @@ class Comparison:
 
     def _count(self, seed: int, program: p.Program, found: list[Difference], residue: int) -> None:
         self.programs += 1
-        self.operations += sum(op[0] not in p.MEMORY for op in program)
+        self.operations += sum(op[0] not in p.STEPS for op in program)
         self.op_kinds.update(op[0] for op in program)
         if self.kept is not None and not residue:
             self.kept.append(golden.Case(seed, program, *self.said))
@@ -301,7 +302,8 @@ def _report(args: argparse.Namespace, parts: list[Part], seconds: float) -> int:
     )
     if residue := [seed for part in parts for seed in part.residue]:
         print("residue:", ", ".join(residue))
-    print("operations:", ", ".join(f"{k} {n}" for k, n in op_kinds.most_common()))
+    for what, these in (("operations", [k for k in op_kinds if k not in p.STEPS]), ("memory set up and read", p.STEPS)):
+        print(f"{what}:", ", ".join(f"{k} {op_kinds[k]}" for k in sorted(these, key=lambda k: -op_kinds[k])))
     print("answers:", ", ".join(f"{r.name} {n}" for r, n in reasons.most_common()))
     if args.golden:
         cases = sorted((case for part in parts for case in part.kept), key=lambda case: case.seed)

@@ -86,6 +86,8 @@ class Emulator:
         self._pages = d.current_reservation().rc
         self.pool, self._pool_set = pool, frozenset(pool)
         self._own = {ud, stub_l3, frames[p.KERNEL_L3], window_l3}
+        #: Whether a program has left what no reset can undo.
+        self.spent = False
         self._operations: dict[str, Callable[..., p.Outcome]] = {
             "mmu": self._mmu,
             "ext": self._ext,
@@ -151,7 +153,7 @@ class Emulator:
         if self.contents(p.UD) != _UD:
             self._write(self.names.frames[p.UD], _UD)
         d.mmu_update([(mfn * PAGE | xen.MMU_MACHPHYS_UPDATE, p.BASE_M2P) for mfn in self.pool])
-        self.handles.reset()
+        self.spent = self.handles.reset() != 0
         stuck = sum(d.mmuext_op([(xen.MMUEXT_CLEAR_PAGE, mfn, 0)]).rc != 0 for mfn in self.pool)
         return stuck + self._return_memory()
 

@@ -89,11 +89,9 @@ class Generator:
         self.granted: list[int] = []
         #: Frames that the program got from Xen.
         self.holdings = generate_memory.Holdings()
+        self._actions += [(functools.partial(f, self), n) for f, n in generate_handles.ACTIONS]
         if rng.random() < 0.3:
             self._actions += [(lambda: generate_memory.memory(self), 14), (lambda: generate_memory.foreign(self), 18)]
-        else:
-            # Grants of frames that come and go are not compared yet.
-            self._actions += [(functools.partial(f, self), n) for f, n in generate_handles.ACTIONS]
 
     def run(self) -> p.Program:
         """Make the program; its outcomes on the emulator stand in ``outcomes``."""

@@ -52,9 +52,12 @@ class Handles:
             "syscall": self._syscall,
         }
 
-    def reset(self) -> None:
-        """End the mappings of grants, empty the table and the scratch pages."""
-        d = self._domain
+    def reset(self) -> int:
+        """End the mappings of grants, empty the table and the scratch pages; how many mappings cannot be ended.
+
+        There are some when a program overwrites a mapping's entry and gives the frame up: the handle stays for ever.
+        """
+        d, left = self._domain, 0
         for handle, flags, mfn in reversed(self._mapped):
             if d.unmap_grant_ref(handle).status:
                 continue
@@ -62,11 +65,12 @@ class Handles:
                 p.SPARE, mfn << 12 | _P | _A | _D | _NX | (0 if flags & xen.GNTMAP_readonly else _RW), 2
             )
             at = self._spare_l1e if flags & xen.GNTMAP_contains_pte else p.SPARE
-            d.unmap_grant_ref(handle, at, mfn << 12)
+            left += d.unmap_grant_ref(handle, at, mfn << 12).status != 0
             d.update_va_mapping(p.SPARE, 0, 2)
         self._mapped.clear()
         for mfn in (self._grants, *self._areas):
             self._machine.write(mfn * PAGE, bytes(PAGE))
+        return left
 
     # ---- memory
 

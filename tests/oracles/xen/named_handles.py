@@ -332,6 +332,22 @@ def _grant_refused() -> Question:
     return ("Which mappings of grants are refused?", steps)
 
 
+def _grant_gone() -> Question:
+    steps: list[Step] = [
+        *_tree(),
+        ("a new frame", ("memory", p.POPULATE, SELF, 0, 0, 1, 0, (0x1100,))),
+        grant(9, p.NAMED),
+        *map_grant("map it", M, AT, HOST, 9),
+        ("overwritten by mmu_update", put(L1, 0, 0, 0)),
+        ("the frame given up", ("memory", p.DECREASE, SELF, 0, 0, 0, 0, (p.NAMED,))),
+        *map_grant("map it again", M + 32, AT, HOST, 9),
+        grant(10, p.NAMED),
+        *map_grant("map it by another grant", M + 64, AT, HOST, 10),
+        *unmap_grant("unmap the first", U, M, AT),
+    ]
+    return ("What is left of a mapping that was overwritten, when its frame is gone?", steps)
+
+
 def _grant_replace() -> Question:
     frame = OTHER
     steps: list[Step] = [
@@ -411,6 +427,7 @@ QUESTIONS = {
     "user-hypercall": _user_call(),
     "grant-own": _grant_own(),
     "grant-refused": _grant_refused(),
+    "grant-gone": _grant_gone(),
     "grant-replace": _grant_replace(),
     "grant-table": _grant_table(),
 }

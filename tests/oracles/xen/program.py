@@ -105,6 +105,8 @@ SPARE = SCRATCH + 5 * PAGE
 PLAIN, ENTRY, FRAME, VA, GRANT = range(5)
 #: Kinds that prepare memory or look at it: Xen has no part in them, and they are not counted.
 MEMORY = ("poke", "peek", "move")
+#: What sets up or looks at memory: steps of a program, but no operations.
+STEPS = (*MEMORY, "read")
 USER_STUB = 0xFFFF968000000000
 USER_UD = USER_STUB + PAGE
 

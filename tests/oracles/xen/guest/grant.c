@@ -69,30 +69,35 @@ void init_grants(u64 scratch_l1)
 	spare_l1e = (scratch_l1 << 12) + 5 * 8;
 }
 
-/* End a mapping by way of one more of the same frame: any entry that maps it as the grant did will do. */
-static void end_mapping(u32 handle, u32 flags, u64 mfn)
+/* End a mapping by way of one more of the same frame: any entry that maps it as the grant did will do.  0 where there
+ * can be none, because the mapping was overwritten and the frame is gone: its handle stays for ever. */
+static int end_mapping(u32 handle, u32 flags, u64 mfn)
 {
 	struct unmap_grant_ref op = {.handle = handle};
 
 	hypercall(HC_grant_table_op, GNTTABOP_unmap, (u64)&op, 1, 0, 0);
 	if (op.status)
-		return;
+		return 1;
 	hypercall(HC_update_va_mapping, SPARE, mfn << 12 | P | A | D | NX | (flags & GNTMAP_READONLY ? 0 : RW), 2, 0,
 		  0);
 	op.host_addr = flags & GNTMAP_CONTAINS_PTE ? spare_l1e : SPARE;
 	op.dev_bus_addr = mfn << 12;
 	hypercall(HC_grant_table_op, GNTTABOP_unmap, (u64)&op, 1, 0, 0);
 	hypercall(HC_update_va_mapping, SPARE, 0, 2, 0, 0);
+	return !op.status;
 }
 
-void reset_grants(void)
+u64 reset_grants(void)
 {
+	u64 left = 0;
+
 	while (mappings) {
 		mappings--;
-		end_mapping(mapped[mappings].handle, mapped[mappings].flags, mapped[mappings].mfn);
+		left += !end_mapping(mapped[mappings].handle, mapped[mappings].flags, mapped[mappings].mfn);
 	}
 	memset((void *)GRANTS, 0, PAGE_SIZE);
 	memset(area, 0, sizeof(area));
+	return left;
 }
 
 /* ---- what lies in memory ------------------------------------------------------------------------------------------ */

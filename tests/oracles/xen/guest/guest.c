@@ -282,7 +282,7 @@ static void restore_ud(void)
 /* Undo whatever a program did; the number of frames that Xen would not let go. */
 static u64 reset(void)
 {
-	u64 stuck = 0;
+	u64 stuck = 0, left;
 
 	mmuext(EXT_NEW_USER_BASEPTR, 0, 0);
 	user_root = 0;
@@ -308,9 +308,9 @@ static u64 reset(void)
 	for (u64 i = 0; i < POOL_FRAMES; i++)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
-	reset_grants();
+	left = reset_grants();
 	restore_ud();
-	return stuck + return_memory();
+	return (stuck + return_memory()) | left << 32;
 }
 
 /* ---- operations --------------------------------------------------------------------------------------------------- */

@@ -74,7 +74,7 @@ void do_descriptor(const struct op *op, struct res *r);
 void do_handle(const struct op *op, struct res *r);
 void fill_scratch(u64 *l1);
 void init_grants(u64 scratch_l1);
-void reset_grants(void);
+u64 reset_grants(void);
 
 /* repeat.c: operation 60. */
 void do_repeat(const struct op *op, struct res *r);
