@@ -167,8 +167,13 @@ class Comparison:
     def add_named(self) -> None:
         """Compare on every named program."""
         for name, case in NAMED.items():
-            found, residue = self.both(case.program)
-            self._count(0, case.program, [d._replace(kind=f"{name}: {d.kind}") for d in found], residue)
+            whole = len(case.program)
+            for n in range(1, whole + 1) if case.stepwise else (whole,):
+                if n < whole and case.program[n - 1][0] in p.STEPS:
+                    continue
+                program = case.program[:n]
+                found, residue = self.both(program)
+                self._count(0, program, [d._replace(kind=f"{name}: {d.kind}") for d in found], residue)
 
     def shrink(self, program: p.Program, kind: str) -> tuple[p.Program, list[Difference]]:
         """Leave out operations while a difference of the same kind stays."""

@@ -24,6 +24,8 @@ class Named(NamedTuple):
 
     question: str
     steps: list[tuple[str, p.Op]]
+    #: Whether the state after every step is compared, not only the last.
+    stepwise: bool = False
 
     @property
     def program(self) -> p.Program:
