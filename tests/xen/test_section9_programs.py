@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "xen"
-MODULES = ("named_section9_entries", "named_section9_types")
+MODULES = ("named_section9_entries", "named_section9_types", "named_section9_calls")
 #: Cases without a step, with the reason in tests/oracles/xen/README.md.
 LEFT_OUT: set[int] = set()
 PROGRAMS = (
@@ -30,6 +30,14 @@ PROGRAMS = (
     "section9-chains",
     "section9-windows",
     "section9-roots",
+    "section9-pages",
+    "section9-addresses",
+    "section9-descriptors",
+    "section9-memory",
+    "section9-multicall",
+    "section9-emulation",
+    "section9-emulation-assist",
+    "section9-user",
 )
 
 

@@ -15,6 +15,8 @@ UP = P | RW | US
 #: Frames beside those of the tree.
 T, T2, T3, T4 = range(p.POOL + 8, p.POOL + 12)
 ROOT = p.BOOT_L4
+#: A table of Xen's own.
+XENS = p.UNKNOWN << 12
 #: A tree whose top is tried as an L3.
 DEEP = range(p.POOL + 16, p.POOL + 19)
 #: Without these nobody's kernel would survive the new root, were it one.
@@ -93,7 +95,7 @@ def _trees() -> list[Case]:
         case(42, "slot 259", ("read", T4 << 12 | 259 * 8), readback=0),
         case(42, "assist M2P_STRICT on", ("assist", 0, 32)),
         case(42, "an L4 pinned then", ext(PIN_L4, SECOND), books={SECOND: "3 L4*1 pv"}),
-        case(42, "its slot 256", ("load", 0, _window(SECOND, 256), 8)),
+        case(42, "its slot 256", ("load", 0, _window(SECOND, 256), 8), value=XENS | NX | P | US | A),
         case(42, "its slot 258", ("read", SECOND << 12 | 258 * 8), readback=SECOND << 12 | NX | 0x63),
     ]
     return out
