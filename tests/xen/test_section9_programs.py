@@ -6,6 +6,7 @@ every step; here the emulator's answers are held against the case itself.
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -15,8 +16,7 @@ import pytest
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "xen"
 MODULES = ("named_section9_entries", "named_section9_types", "named_section9_calls")
-#: Cases without a step, with the reason in tests/oracles/xen/README.md.
-LEFT_OUT: set[int] = set()
+ROW = re.compile(r"^\| ([0-9to, ]+) \| (`section9.+`) \|$", re.MULTILINE)
 PROGRAMS = (
     "section9-bits",
     "section9-mmio",
@@ -59,6 +59,37 @@ def oracle() -> Any:
 
 def test_every_program_is_here(oracle: Any) -> None:
     assert set(PROGRAMS) == set(oracle.programs)
+
+
+def numbers(text: str) -> set[int]:
+    """What "33, 36 to 39" means."""
+    found: set[int] = set()
+    for part in text.split(", "):
+        first, *last = map(int, part.split(" to "))
+        found |= set(range(first, (last or [first])[0] + 1))
+    return found
+
+
+def test_the_table_names_every_case_and_where_it_is(oracle: Any) -> None:
+    rows = ROW.findall((ORACLE / "README.md").read_text(encoding="utf-8"))
+    table = {name: numbers(cases) for cases, names in rows for name in names.strip("`").split("`, `")}
+    steps = {name: {step.number for step in program} - {0} for name, (_, program) in oracle.programs.items()}
+    assert table == steps
+    assert set().union(*table.values()) == set(range(1, 81))
+
+
+def test_new_frames_have_the_m2p_words_of_case_69(oracle: Any) -> None:
+    side = oracle.emulator.Emulator()
+    side.run([step.op for step in oracle.programs["section9-memory"][1][:5]])
+    words = {symbol: more.m2p for symbol, more in side.more().items()}
+    assert (words[oracle.program.NAMED], words[oracle.program.NAMED + 1]) == (0x1100, (1 << 64) - 1)
+
+
+def test_a_wrong_answer_is_noticed(oracle: Any) -> None:
+    step = oracle.programs["section9-pins"][1][4]
+    assert step.number == 33
+    outcome = oracle.program.Outcome(0, 0, 0, 0, 0, 0, 0, 0)
+    assert oracle.expected.wrong(step, outcome) == ["33 as an L1: rc is 0, expected -22"]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -22,6 +22,7 @@ _P, _RW, _A, _D, _NX = 1, 2, 0x20, 0x40, 1 << 63
 _MAP, _UNMAP, _SETUP, _REPLACE, _SET_VERSION = 0, 1, 2, 7, 8
 _MOST_ELEMENTS = 64
 _NEW_ROOT = (xen.MMUEXT_NEW_BASEPTR, xen.MMUEXT_NEW_USER_BASEPTR)
+_SET_GDT = 2
 _IGNORANT = (11, 38, 60)
 
 
@@ -190,6 +191,11 @@ class Handles:
         if nr == xen.HYPERVISOR_mmuext_op:
             self._check_target(args[2], 4)
             return any(self._bad_ext(w, count, nested) for w in self._elements(args[0], count, 3))
+        if nr == _SET_GDT:
+            entries = args[1] & 0xFFFFFFFF
+            # Of too many entries Xen does not read a frame.
+            frames = (entries + 511) // 512 if entries <= 7168 else 0
+            return any(w[0] in self._emulator._own for w in self._elements(args[0], frames, 1))
         if nr in (xen.HYPERVISOR_update_va_mapping, xen.HYPERVISOR_update_va_mapping_otherdomain):
             return self._emulator._in_own_tables(args[0])
         if nr == xen.HYPERVISOR_multicall:

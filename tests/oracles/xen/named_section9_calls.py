@@ -99,10 +99,14 @@ def _descriptors() -> list[Case]:
         *ready(request(T, 0, LDT_SYSTEM)),
         case(67, "with an LDT's descriptor", ("gdt", 512, (T,)), EINVAL, books={T: "2 NONE*0"}),
         case(67, "7169 entries", ("gdt", 7169, (OTHER,) * 14), EINVAL, books={OTHER: "2 WRITABLE*0 v"}),
+        case(67, "a list in a hole", call(2, HOLE, 1), EFAULT),
+        case(67, "a list in Xen's area", call(2, XEN_AREA, 1), EFAULT),
         *ready(request(T2, 1, CODE)),
         case(67, "with code of ring 0", ("gdt", 512, (T2,)), books={T2: "3 SEG_DESC*1 v"}),
         case(67, "it is ring 3's", ("read", T2 << 12 | 8), readback=CODE | 3 << 45),
         case(67, "none", ("gdt", 0, ()), books={T2: "2 SEG_DESC*0 v"}),
+        *(case(0, what, op) for what, op in words(S, (T2, p.FRAME))),
+        case(67, "a list in memory", call(2, S, 512), books={T2: "3 SEG_DESC*1 v"}),
     ]
     return out
 

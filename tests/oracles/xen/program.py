@@ -390,7 +390,14 @@ def describe_op(op: Op) -> str:
     return f"{who} {kind} {op[2]:#x} {rest}".rstrip()
 
 
-_HYPERCALLS = {1: "mmu_update", 13: "multicall", 14: "update_va_mapping", 20: "grant_table_op", 21: "vm_assist"}
+_HYPERCALLS = {
+    1: "mmu_update",
+    2: "set_gdt",
+    13: "multicall",
+    14: "update_va_mapping",
+    20: "grant_table_op",
+    21: "vm_assist",
+}
 _HYPERCALLS |= {22: "update_va_mapping_otherdomain", 26: "mmuext_op"}
 
 

@@ -195,6 +195,12 @@ static int bad_replace(const u64 *w, u32 count, int nested)
 	return bad_place(w[0]) || bad_place(w[1]);
 }
 
+static int bad_gdt_frame(const u64 *w, u32 count, int nested)
+{
+	(void)count, (void)nested;
+	return is_fixed(w[0]);
+}
+
 /* Is there among the elements that Xen will read one that must not be carried out? */
 static int bad_array(u64 va, u32 count, u32 words, int nested, int (*bad)(const u64 *w, u32 count, int nested))
 {
@@ -281,6 +287,9 @@ static int bad_call(u64 nr, const u64 *args, int nested)
 		return bad_target(args[2], 4) || bad_array(args[0], count, 2, nested, bad_update);
 	case HC_mmuext_op:
 		return bad_target(args[2], 4) || bad_array(args[0], count, 3, nested, bad_ext);
+	case HC_set_gdt:
+		/* Of too many entries Xen does not read a frame. */
+		return (u32)args[1] <= 7168 && bad_array(args[0], ((u32)args[1] + 511) / 512, 1, nested, bad_gdt_frame);
 	case HC_update_va_mapping:
 	case HC_update_va_mapping_otherdomain:
 		return lies_in_own_tables(args[0]);
