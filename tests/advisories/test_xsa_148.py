@@ -8,7 +8,11 @@ for a page of 2 MiB, writable, that begins with the L1 and goes on over 511 fram
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from expected import Case, case, ready
+from steps import L1, L2, RW, TABLE, US, P, ext, put
 
 from xenmmu import check, xen
 from xenmmu.machine import PAGE_SIZE
@@ -17,6 +21,15 @@ from xenmmu.testing.world import World
 SLOT = 1
 VA = SLOT << 21  # user L4[0], L3[0], L2[1]
 MUTANT = "xsa_148_l2_pse_unchecked"
+
+# The sequence as real Xen runs it, too.  Without the bug no alignment matters.
+PROGRAM: list[Case] = [
+    *ready(ext(1, L2)),
+    case(0, "an L1", put(L2, 1, L1, TABLE), books={L1: "3 L1*1 v"}),
+    case(0, "PS alone changed", put(L2, 1, L1, TABLE | 0x80), -22, readback=L1 << 12 | TABLE, books={L1: "3 L1*1 v"}),
+    case(0, "PS in a fresh entry", put(L2, 2, L1, P | RW | US | 0x80), -22, readback=0),
+    case(0, "what is there", ("read", L2 << 12 | 8), readback=L1 << 12 | TABLE),
+]
 
 
 def update(w: World, to: str, flags: str) -> xen.Result:
@@ -61,3 +74,10 @@ def test_without_alignment_the_processor_objects() -> None:
     assert update(w, "page 0", "P RW US PS").rc == 0
     assert {v.invariant for v in check.audit(w.hv)} == {"I-LVL"}
     assert w.user_stores([VA], 0xABC000) == {}
+
+
+def test_the_sequence(run: Any) -> None:
+    assert run(PROGRAM) == []
+    found = run(PROGRAM, MUTANT)
+    assert "PS alone changed: rc is 0, expected -22" in found
+    assert "I-LVL" in found

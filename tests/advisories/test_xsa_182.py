@@ -12,7 +12,12 @@ This is the bug that would have broken the scheme of the mail of 2007: there the
 
 from __future__ import annotations
 
+from typing import Any
+
+import program as p
 import pytest
+from expected import Case, case, fault, ready
+from steps import L2, L3, L4, PAGE, RW, TABLE, US, A, P, ext, put, va
 
 from xenmmu import Machine, check, xen
 from xenmmu.machine import PAGE_SIZE
@@ -20,6 +25,25 @@ from xenmmu.testing.strategies import address
 from xenmmu.testing.world import World
 
 SLOT = 255
+
+WINDOW = va(SLOT, SLOT, SLOT, SLOT)
+# The sequence as real Xen runs it, too.
+PROGRAM: list[Case] = [
+    *ready(put(L4, p.STUB_SLOT, p.STUB_L3, TABLE), ext(3, L4), ext(2, L3), ext(1, L2)),
+    *(
+        step
+        for level, table, stored in ((4, L4, P | US | A), (3, L3, P | US), (2, L2, P | US))
+        for step in (
+            case(0, f"L{level}: itself, writable", put(table, SLOT, table, P | RW | US), -22, readback=0),
+            case(0, f"L{level}: read-only", put(table, SLOT, table, P | US), readback=table << 12 | stored),
+            case(0, f"L{level}: made writable", put(table, SLOT, table, P | RW | US), -22),
+            case(0, f"L{level}: the entry", ("read", table << 12 | SLOT * 8), readback=table << 12 | stored),
+        )
+    ),
+    case(0, "the process runs", ext(15, L4)),
+    case(0, "it reads its slot", ("load", 1, WINDOW + SLOT * 8, 8), value=L4 << 12 | P | US | A),
+    fault(0, "it writes an entry", ("store", 1, WINDOW, 8, PAGE << 12 | P | RW | US), 7, cr2=WINDOW, user=1),
+]
 
 
 def update(w: World, table: str, slot: int, to: str, flags: str) -> xen.Result:
@@ -88,3 +112,12 @@ def test_the_same_slip_at_level_1() -> None:
         else:
             assert stored == {2 * PAGE_SIZE: w.frame("user L1")}
             assert {"I-WSPEC", "I-USERW"} <= invariants(w)
+
+
+def test_the_sequence(run: Any) -> None:
+    assert run(PROGRAM) == []
+    found = run(PROGRAM, "xsa_182_fastpath_rw")
+    for level in (2, 3, 4):
+        assert f"L{level}: made writable: rc is 0, expected -22" in found
+    assert "it writes an entry: vector is 0, expected 14" in found
+    assert {"I-LIN", "I-WSPEC", "I-USERW"} <= set(found)

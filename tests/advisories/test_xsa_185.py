@@ -8,12 +8,26 @@ is writable: the process needs no hypercall to own the machine.
 
 from __future__ import annotations
 
+from typing import Any
+
+from expected import Case, case, ready
+from steps import L3, L4, RW, US, A, P, ext, put
+
 from xenmmu import Machine, check, netbsd, xen
 from xenmmu.machine import PAGE_SIZE
 from xenmmu.testing.strategies import address
 from xenmmu.testing.world import World
 
 MUTANT = "user_slot_rw_by_adjust"
+
+# The sequence as real Xen runs it, too.
+PROGRAM: list[Case] = [
+    *ready(ext(3, L4), ext(2, L3)),
+    case(0, "L3: itself, writable", put(L3, 3, L3, P | RW | US), -22, readback=0),
+    case(0, "L3: read-only", put(L3, 3, L3, P), readback=L3 << 12 | P | US),
+    case(0, "L4: itself, writable", put(L4, 255, L4, P | RW | US), -22, readback=0),
+    case(0, "L4: read-only", put(L4, 255, L4, P), readback=L4 << 12 | P | US | A),
+]
 
 
 def link_itself(w: World, flags: str) -> xen.Result:
@@ -48,3 +62,10 @@ def test_under_netbsd_every_process_owns_its_tables() -> None:
         found = {(v.invariant, v.mfn) for v in check.audit(k)}
         assert (("I-LIN", k.root_mfn(pm)) in found) == bool(mutants)
         assert bool(found) == bool(mutants)
+
+
+def test_the_sequence(run: Any) -> None:
+    assert run(PROGRAM) == []
+    found = run(PROGRAM, MUTANT)
+    assert any(text.startswith("L4: read-only: readback is") for text in found)
+    assert {"I-LIN", "I-WSPEC"} <= set(found)

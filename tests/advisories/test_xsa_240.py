@@ -8,13 +8,33 @@ an entry that names its own table does not count, because nothing is dropped wit
 
 from __future__ import annotations
 
+from typing import Any
+
+import program as p
 import pytest
+from expected import Case, case, ready
+from steps import US, P, ext, put
 
 from xenmmu import check, xen
 from xenmmu.machine import PAGE_SIZE
 from xenmmu.testing.world import World
 
 MUTANT = "xsa_240_linear_chain"
+
+CHAIN = range(p.POOL + 8, p.POOL + 11)
+# The sequence as real Xen runs it, too: each L4 holds the one before and is pinned, the one before unpinned.
+PROGRAM: list[Case] = [
+    *ready(ext(3, CHAIN[0]), put(CHAIN[1], 0, CHAIN[0], P | US)),
+    case(0, "the first hop", ext(3, CHAIN[1]), books={CHAIN[0]: "4 L4*2 pv"}),
+    case(0, "the first unpinned", ext(4, CHAIN[0]), books={CHAIN[0]: "3 L4*1 v"}),
+    *ready(put(CHAIN[2], 0, CHAIN[1], P | US)),
+    case(0, "the second hop", ext(3, CHAIN[2]), -22, books={CHAIN[1]: "3 L4*1 pv", CHAIN[2]: "2 NONE*0"}),
+    *ready(put(CHAIN[2], 0, 0, 0), ext(3, CHAIN[2])),
+    case(0, "the second hop into a pinned one", put(CHAIN[2], 0, CHAIN[1], P | US), -22, readback=0),
+    case(0, "beside it", put(CHAIN[2], 0, CHAIN[0], P | US), books={CHAIN[0]: "4 L4*2 v"}),
+    case(0, "the end unpinned", ext(4, CHAIN[1]), books={CHAIN[1]: "2 L4*0", CHAIN[0]: "3 L4*1 v"}),
+    case(0, "the other end unpinned", ext(4, CHAIN[2]), books={CHAIN[0]: "2 L4*0"}),
+]
 
 
 def pin_l4(w: World, page: str) -> xen.Result:
@@ -75,3 +95,8 @@ def test_a_cycle_of_tables_is_found(hops: int) -> None:
     for i in range(hops):
         assert link(w, f"page {i}", f"page {(i + 1) % hops}").rc == 0
     assert {w.frame(f"page {i}") for i in range(hops)} <= {v.mfn for v in check.audit(w.hv) if v.invariant == "I-LIN"}
+
+
+def test_the_sequence(run: Any) -> None:
+    assert run(PROGRAM) == []
+    assert "the second hop: rc is 0, expected -22" in run(PROGRAM, MUTANT)

@@ -102,7 +102,9 @@ def test_each_step_answers_as_its_case_says(oracle: Any, name: str) -> None:
         for frame, book in step.books.items():
             said = oracle.expected.in_words(side.books([frame])[0])
             if said != book:
-                found.append(f"{step.number} {step.what}: book of {oracle.program.NAMES[frame]} {said!r}, not {book!r}")
+                found.append(
+                    f"{oracle.expected.label(step)}: book of {oracle.program.NAMES[frame]} {said!r}, not {book!r}"
+                )
     assert not found, "\n".join(found)
     side.reset()
     pool = [oracle.program.POOL + i for i in range(oracle.program.FRAMES)]

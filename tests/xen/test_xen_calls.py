@@ -1,7 +1,6 @@
 """Conformance cases 61 to 70: raw stores, whole pages, M2P, update_va_mapping, flushes, LDT; the other hypercalls.
 
-Cases without a test: 67 (set_gdt and update_descriptor are not modelled), 68 and 69 (memory_op is not modelled), 70
-(a multicall's arguments in guest memory: the library's come from the host); of 66, the use of a descriptor.
+Cases without a test here, but with one in test_section9_programs.py: 67 to 70.
 """
 
 from __future__ import annotations

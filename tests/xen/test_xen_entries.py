@@ -1,6 +1,6 @@
 """Conformance cases 1 to 32: bits of an entry, device memory, ownership, arguments.
 
-Cases without a test, because the library's hypercalls take their arguments from the host and not from guest addresses:
+Cases without a test here, because their arguments lie at guest addresses (test_section9_programs.py has them):
 30 (request array in Xen's area or unmapped), 32 (the done word on a read-only page).
 """
 

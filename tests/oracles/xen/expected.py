@@ -47,10 +47,15 @@ def in_words(book: p.Book) -> str:
     return f"{book.count} {_TYPES[book.type]}*{book.type_count} {flags}".rstrip()
 
 
+def label(step: Case) -> str:
+    """What a step is called, its number in front where it has one."""
+    return f"{step.number:2} {step.what}" if step.number else step.what
+
+
 def wrong(step: Case, outcome: p.Outcome) -> list[str]:
     """What in an outcome is not as the step expects it."""
     return [
-        f"{step.number} {step.what}: {name} is {getattr(outcome, name)!r}, expected {value!r}"
+        f"{label(step)}: {name} is {getattr(outcome, name)!r}, expected {value!r}"
         for name, value in step.expected.items()
         if getattr(outcome, name) != value
     ]
@@ -58,4 +63,4 @@ def wrong(step: Case, outcome: p.Outcome) -> list[str]:
 
 def steps(program: Iterable[Case]) -> list[tuple[str, p.Op]]:
     """The steps as a program with a name has them."""
-    return [(f"{c.number:2} {c.what}" if c.number else c.what, c.op) for c in program]
+    return [(label(c), c.op) for c in program]
