@@ -38,6 +38,8 @@ _POSTED, _ANSWERED, _OPS, _RESET_POOL = 1, 2, 3, 15
 _APPEND = "dom0_mem=64M dom0_max_vcpus=1 loglvl=none guest_loglvl=none com1=115200,8n1 console=com1"
 FRAME_TABLE = 0xFFFF82E000000000
 RO_M2P = 0xFFFF800000000000
+#: Seconds between two looks whether the guest is done, while this process does something else.
+_LOOKS = 0.0003
 
 
 class OracleError(Exception):
@@ -104,6 +106,7 @@ class Oracle:
         self._xen, self._guest = fetch_package(self.build), build_guest(self.build)
         self._process: subprocess.Popen[bytes] | None = None
         self._ram: mmap.mmap | None = None
+        self._running = False
         self.boots = 0
         #: The hypervisor package's.
         self.version = sorted(self.build.glob(f"{PACKAGE}_*.deb"))[-1].name.split("_")[1]
@@ -145,6 +148,8 @@ class Oracle:
 
     def stop(self) -> None:
         """End QEMU."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._running = False
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -207,25 +212,38 @@ class Oracle:
         self._words[_OPS] = count
         self._posted += 1
         self._words[_POSTED] = self._posted
-        self._signal(signal.SIGCONT)
+        self._run()
 
-    def _signal(self, number: signal.Signals) -> None:
-        """The guest waits by looking: while there is nothing to look for, QEMU need not run."""
+    def _run(self) -> None:
+        """Let QEMU run until the answer is there.
+
+        The guest waits by looking, which would take the processor from others, and so would a thread that looks after
+        it.  A timer interrupts whatever this process does meanwhile.
+        """
         assert self._process is not None
-        self._process.send_signal(number)
+        self._running = True
+        os.kill(self._process.pid, signal.SIGCONT)
+        signal.signal(signal.SIGALRM, self._look)
+        signal.setitimer(signal.ITIMER_REAL, _LOOKS, _LOOKS)
+
+    def _look(self, *_: object) -> None:
+        if self._running and self._words[_ANSWERED] == self._posted:
+            assert self._process is not None
+            self._running = False
+            os.kill(self._process.pid, signal.SIGSTOP)
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def wait(self, timeout: float = 20.0) -> None:
         """Wait until the guest has done what was posted."""
-        assert self._ram is not None
         deadline, pause = time.monotonic() + timeout, 0.0001
-        while self._words[_ANSWERED] != self._posted:
+        while self._running:
             time.sleep(pause)
+            self._look()
             pause = min(pause * 1.2, 0.01)
             if pause == 0.01:
                 self._check_alive()
                 if time.monotonic() > deadline:
                     raise OracleError("the oracle does not answer")
-        self._signal(signal.SIGSTOP)
 
     def answers(self, count: int) -> list[Answer]:
         """Read the outcomes of the first `count` records of the list posted last."""

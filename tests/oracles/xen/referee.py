@@ -153,14 +153,16 @@ class Referee:
         lost = 0
         for mfn in self.named.values():
             self.names.symbols.pop(mfn, None)
-            lost += not self._is_free(mfn)
+            lost += not self._has_gone_back(mfn)
         self.named = {}
         if self._uses_foreign:
             lost += sum(book != FOREIGN_BASE for book in self.books(_FOREIGN))
         return lost
 
-    def _is_free(self, mfn: int) -> bool:
-        return self.oracle.page_info(mfn)[0] >> 58 & 3 == 3
+    def _has_gone_back(self, mfn: int) -> bool:
+        """Whether the frame is free, or of Xen's own heap: for the table of a domain's mappings of grants, say."""
+        count = self.oracle.page_info(mfn)[0]
+        return count >> 58 & 3 == 3 or bool(count >> 62 & 1)
 
     def more(self) -> dict[int, p.More]:
         """The frames that the program got, and those of the other domain that are not as before."""
@@ -170,9 +172,9 @@ class Referee:
         return {s: self._more(mfn) for s, mfn in frames.items()}
 
     def _more(self, mfn: int) -> p.More:
-        count, type_, owner = self.oracle.page_info(mfn)
-        if count >> 58 & 3 == 3:
+        if self._has_gone_back(mfn):
             return p.FREED
+        count, type_, owner = self.oracle.page_info(mfn)
         return p.More(
             self._owners.get(owner, p.UNKNOWN),
             count >> 63,
