@@ -1,7 +1,7 @@
 """Grant tables, version 1: what a mapping writes and holds, what refuses it, and how it ends.
 
-Every expectation about own frames was seen on real Xen 4.17 (tests/oracles/xen/named_handles.py asks the same questions
-of both).
+Every expectation was seen on real Xen 4.17 (tests/oracles/xen/named_handles.py and named_foreign.py ask the same
+questions of both), but what a domain without privileges answers.
 """
 
 from __future__ import annotations

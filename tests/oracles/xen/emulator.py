@@ -77,6 +77,7 @@ class Emulator:
         self._put(stub_l3, 0, stub_l2 << 12 | _TABLE)
         self._put(boot, p.WINDOW_SLOT, window_l3 << 12 | _TABLE)
         self._put(boot, p.STUB_SLOT, stub_l3 << 12 | _TABLE)
+        self.handles.map_foreign()
         if d.mmuext_op([(xen.MMUEXT_PIN_L3_TABLE, stub_l3, 0)]).rc:
             raise AssertionError("the stub's L3 cannot be pinned")
         self._boot, self._fixed = boot, (p.WINDOW_SLOT, p.STUB_SLOT, p.KERNEL_SLOT)

@@ -86,7 +86,7 @@ class Generator:
         #: Grants mapped: by the address of the request, where it was mapped.
         self.mappings: dict[int, tuple[int, int]] = {}
         #: References of the entries that were written.
-        self.granted: list[int] = []
+        self.granted: list[tuple[int, int]] = []
         #: Frames that the program got from Xen.
         self.holdings = generate_memory.Holdings()
         self._actions += [(functools.partial(f, self), n) for f, n in generate_handles.ACTIONS]

@@ -201,8 +201,9 @@ def _place(g: Generator) -> tuple[int, int, int]:
 
 
 def grant(g: Generator) -> None:
-    """An entry of the grant table."""
+    """An entry of the grant table, or of the other domain's."""
     rng = g._rng
+    theirs = rng.random() < 0.3
     frame = rng.choice(g.by_role[0]) if rng.random() < 0.6 else g._any_frame()
     flags = rng.choice((1, 1, 1, 1, 5))
     dom = _OWN
@@ -211,9 +212,13 @@ def grant(g: Generator) -> None:
         dom = rng.choice((_OWN, 3))
         frame = rng.choice((frame, *_NOT_PLAIN))
         flags |= 4 if frame in (p.UD, p.KERNEL_L3) else 0
+    if theirs and not g._wrong():
+        named = [run[0] for run in g.holdings.runs if run[2] == p.FOREIGN_ID]
+        frame = rng.choice((*range(p.FOREIGN, p.FOREIGN + p.FOREIGN_FRAMES), *named))
     ref = rng.choice(REFS)
-    g._emit("poke", p.GRANTS + 8 * ref, frame << 32 | dom << 16 | flags, p.GRANT, 8)
-    g.granted.append(ref)
+    table = p.FOREIGN_GRANTS if theirs else p.GRANTS
+    g._emit("poke", table + 8 * ref, frame << 32 | dom << 16 | flags, p.GRANT, 8)
+    g.granted.append((ref, p.FOREIGN_ID if theirs else _OWN))
 
 
 def _request(g: Generator, at: int) -> Word:
@@ -221,11 +226,20 @@ def _request(g: Generator, at: int) -> Word:
     addr, kind, flags = _place(g)
     flags |= rng.choice((_HOST,) * 12 + (_DEVICE, _HOST | _DEVICE) * 2 + (0,))
     flags |= rng.choice((0, 0, _READ_ONLY)) | rng.choice((0, 0, 0, _APPLICATION)) | rng.choice((0, 0, 5 << 16))
-    ref = rng.choice((512, 0, 7, 0xFFFFFFFF, *REFS)) if g._wrong() else rng.choice(g.granted or REFS)
-    dom = rng.choice((77, _SELF)) if g._wrong() and g._wrong() else _OWN
+    ref, dom = rng.choice(g.granted or [(ref, _OWN) for ref in REFS])
+    if g._wrong():
+        ref = rng.choice((512, 0, 7, 0xFFFFFFFF, *REFS))
+    if g._wrong() and g._wrong():
+        dom = rng.choice((77, _SELF, p.FOREIGN_ID))
     _pokes(g, at, [(addr, kind), *_plain(ref << 32 | flags, dom, 0)])
     g.mappings.pop(at, None)
     return addr, kind
+
+
+def _look(g: Generator) -> None:
+    """At an entry of a table that has some."""
+    ref, dom = g._rng.choice(g.granted or [(ref, _OWN) for ref in REFS])
+    g._emit("peek", (p.FOREIGN_GRANTS if dom else p.GRANTS) + 8 * ref, p.GRANT, 8)
 
 
 def map_grant(g: Generator) -> None:
@@ -247,7 +261,7 @@ def map_grant(g: Generator) -> None:
         g._emit("peek", at + 32 * i + 24, p.ENTRY, 8)
         if status == 0:
             g.mappings[at + 32 * i] = place
-    g._emit("peek", p.GRANTS + 8 * rng.choice(REFS), p.GRANT, 8)
+    _look(g)
 
 
 def unmap_grant(g: Generator) -> None:
@@ -284,7 +298,7 @@ def unmap_grant(g: Generator) -> None:
         status = g._emit("peek", _UNMAPS + 24 * i + 20, p.PLAIN, 4).value & 0xFFFF
         if status == 0 and rng.random() < 0.9:
             g.mappings.pop(mapping, None)
-    g._emit("peek", p.GRANTS + 8 * rng.choice(REFS), p.GRANT, 8)
+    _look(g)
 
 
 def table(g: Generator) -> None:
@@ -293,12 +307,12 @@ def table(g: Generator) -> None:
     roll = rng.randrange(5)
     at = _S + 0x700
     if roll == 0:
-        frames, dom = rng.choice((0, 1, 65)), rng.choice((_SELF, _OWN, 77))
+        frames, dom = rng.choice((0, 1, 65)), rng.choice((_SELF, _OWN, 77, p.FOREIGN_ID))
         _pokes(g, at, _plain(frames << 32 | dom, 0x77, rng.choice((at + 0x20, _HOLE, _FAR[0]))))
         g._emit("hyper", _GRANT, tuple(_plain(2, at, rng.choice((1, 1, 2)))))
         g._emit("peek", at + 8, p.PLAIN, 4)
     elif roll == 1:
-        _pokes(g, at, _plain(rng.choice((_SELF, _OWN, 77)), 0x77 << 32))
+        _pokes(g, at, _plain(rng.choice((_SELF, _OWN, 77, p.FOREIGN_ID)), 0x77 << 32))
         g._emit("hyper", _GRANT, tuple(_plain(rng.choice((6, 10)), at, 1)))
         g._emit("peek", at, p.PLAIN, 8)
         g._emit("peek", at + 8, p.PLAIN, 8)

@@ -38,6 +38,7 @@ class Handles:
         d = self._domain = emulator.domain
         self._machine = emulator.machine
         _, (self._grants,) = d.setup_table(1)
+        _, (self._foreign_grants,) = d.setup_table(1, p.FOREIGN_ID)
         for i, (mfn, flags) in enumerate(
             ((areas[0], _RW), (areas[1], _RW), (0, 0), (areas[0], 0), (self._grants, _RW))
         ):
@@ -53,6 +54,12 @@ class Handles:
             "syscall": self._syscall,
         }
 
+    def map_foreign(self) -> None:
+        """Map the other domain's grant table, once the L1 is in use."""
+        entry = self._spare_l1e + 8, self._foreign_grants << 12 | _P | _RW | _A | _D
+        if self._domain.mmu_update([entry], p.FOREIGN_ID).rc:
+            raise AssertionError("the other domain's grant table cannot be mapped")
+
     def reset(self) -> int:
         """End the mappings of grants, empty the table and the scratch pages; how many mappings cannot be ended.
 
@@ -62,14 +69,14 @@ class Handles:
         for handle, flags, mfn in reversed(self._mapped):
             if d.unmap_grant_ref(handle).status:
                 continue
-            d.update_va_mapping(
-                p.SPARE, mfn << 12 | _P | _A | _D | _NX | (0 if flags & xen.GNTMAP_readonly else _RW), 2
-            )
+            entry = mfn << 12 | _P | _A | _D | _NX | (0 if flags & xen.GNTMAP_readonly else _RW)
+            if d.update_va_mapping(p.SPARE, entry, 2).rc:
+                d.update_va_mapping_otherdomain(p.SPARE, entry, 2, p.FOREIGN_ID)
             at = self._spare_l1e if flags & xen.GNTMAP_contains_pte else p.SPARE
             left += d.unmap_grant_ref(handle, at, mfn << 12).status != 0
             d.update_va_mapping(p.SPARE, 0, 2)
         self._mapped.clear()
-        for mfn in (self._grants, *self._areas):
+        for mfn in (self._grants, self._foreign_grants, *self._areas):
             self._machine.write(mfn * PAGE, bytes(PAGE))
         return left
 
@@ -77,7 +84,7 @@ class Handles:
 
     def _own_pa(self, va: int) -> int | None:
         place, offset = divmod(va - p.SCRATCH, PAGE)
-        mfn = {0: self._areas[0], 1: self._areas[1], 4: self._grants}.get(place)
+        mfn = {0: self._areas[0], 1: self._areas[1], 4: self._grants, 6: self._foreign_grants}.get(place)
         return None if mfn is None else mfn * PAGE + offset
 
     def _word(self, va: int) -> int | None:
@@ -87,8 +94,8 @@ class Handles:
         if 1 << 47 <= va < 0xFFFF880000000000:
             return None
         place, offset = divmod(va - p.SCRATCH, PAGE)
-        if 0 <= place < 5:
-            mfn = (*self._areas, 0, self._areas[0], self._grants)[place]
+        if 0 <= place < 5 or place == 6:
+            mfn = (*self._areas, 0, self._areas[0], self._grants, 0, self._foreign_grants)[place]
             return self._machine.read64(mfn * PAGE + offset) if mfn else None
         place, offset = divmod(va - p.WINDOW, PAGE)
         if 0 <= place < p.FRAMES:

@@ -96,12 +96,13 @@ UNKNOWN = SYMBOLS + 0x1FF
 WINDOW_SLOT, STUB_SLOT, KERNEL_SLOT = 300, 301, 511
 WINDOW = 0xFFFF960000000000
 #: Memory for arguments of hypercalls: two pages, a hole, the first page read-only, the first frame of the grant table,
-#: and a page that only a reset uses.
+#: a page that only a reset uses, and the first frame of the other domain's grant table.
 SCRATCH = WINDOW + (2 << 21)
 SCRATCH_BYTES = 2 * PAGE
 SCRATCH_READ_ONLY = SCRATCH + 3 * PAGE
 GRANTS = SCRATCH + 4 * PAGE
 SPARE = SCRATCH + 5 * PAGE
+FOREIGN_GRANTS = SCRATCH + 6 * PAGE
 PLAIN, ENTRY, FRAME, VA, GRANT = range(5)
 #: Kinds that prepare memory or look at it: Xen has no part in them, and they are not counted.
 MEMORY = ("poke", "peek", "move")
@@ -224,6 +225,9 @@ def touches_foreign(op: Op) -> bool:
     """Whether an operation may change a frame that the other domain has in the base state."""
     if op[0] == "mmu":
         return op[1] & 0xFFFF == FOREIGN_ID or op[1] >> 16 == FOREIGN_ID + 1
+    if op[0] == "poke":
+        # A grant of such a frame, to be mapped.
+        return op[1] >= FOREIGN_GRANTS
     return (op[0] == "ext" and op[1] & 0xFFFF == FOREIGN_ID) or (op[0] == "uvo" and op[4] == FOREIGN_ID)
 
 
@@ -402,6 +406,8 @@ _HYPERCALLS |= {22: "update_va_mapping_otherdomain", 26: "mmuext_op"}
 
 
 def _place(va: int) -> str:
+    if FOREIGN_GRANTS <= va < FOREIGN_GRANTS + PAGE:
+        return f"FOREIGN_GRANTS+{va - FOREIGN_GRANTS:#x}"
     for name, start in (("GRANTS", GRANTS), ("SCRATCH_READ_ONLY", SCRATCH_READ_ONLY), ("SCRATCH", SCRATCH)):
         if start <= va < start + 3 * PAGE:
             return f"{name}+{va - start:#x}"

@@ -45,7 +45,7 @@ struct setup_table {
 enum word { WORD_THERE, WORD_FAULTS, WORD_UNKNOWN };
 
 static u64 area[2][512] __attribute__((aligned(PAGE_SIZE)));
-static u64 grant_frame, spare_l1e;
+static u64 grant_frame, foreign_grant_frame, spare_l1e;
 static struct {
 	u32 handle, flags;
 	u64 mfn;
@@ -69,6 +69,24 @@ void init_grants(u64 scratch_l1)
 	spare_l1e = (scratch_l1 << 12) + 5 * 8;
 }
 
+void init_foreign_grants(u64 scratch_l1)
+{
+	struct setup_table setup = {.dom = FOREIGN_DOMID, .nr_frames = 1, .frame_list = (u64)&foreign_grant_frame};
+	struct mmu_update u = {(scratch_l1 << 12) + 6 * 8, 0};
+
+	must("oracle: the other grant table ", hypercall(HC_grant_table_op, GNTTABOP_setup, (u64)&setup, 1, 0, 0));
+	must("oracle: the other grant table's status ", setup.status);
+	u.val = foreign_grant_frame << 12 | P | RW | A | D;
+	must("oracle: the other grant frame ", hypercall(HC_mmu_update, (u64)&u, 1, 0, FOREIGN_DOMID, 0));
+}
+
+/* Map a frame of either domain at SPARE. */
+static void map_spare(u64 l1e)
+{
+	if (hypercall(HC_update_va_mapping, SPARE, l1e, 2, 0, 0))
+		hypercall(HC_update_va_mapping_otherdomain, SPARE, l1e, 2, FOREIGN_DOMID, 0);
+}
+
 /* End a mapping by way of one more of the same frame: any entry that maps it as the grant did will do.  0 where there
  * can be none, because the mapping was overwritten and the frame is gone: its handle stays for ever. */
 static int end_mapping(u32 handle, u32 flags, u64 mfn)
@@ -78,8 +96,7 @@ static int end_mapping(u32 handle, u32 flags, u64 mfn)
 	hypercall(HC_grant_table_op, GNTTABOP_unmap, (u64)&op, 1, 0, 0);
 	if (op.status)
 		return 1;
-	hypercall(HC_update_va_mapping, SPARE, mfn << 12 | P | A | D | NX | (flags & GNTMAP_READONLY ? 0 : RW), 2, 0,
-		  0);
+	map_spare(mfn << 12 | P | A | D | NX | (flags & GNTMAP_READONLY ? 0 : RW));
 	op.host_addr = flags & GNTMAP_CONTAINS_PTE ? spare_l1e : SPARE;
 	op.dev_bus_addr = mfn << 12;
 	hypercall(HC_grant_table_op, GNTTABOP_unmap, (u64)&op, 1, 0, 0);
@@ -96,6 +113,7 @@ u64 reset_grants(void)
 		left += !end_mapping(mapped[mappings].handle, mapped[mappings].flags, mapped[mappings].mfn);
 	}
 	memset((void *)GRANTS, 0, PAGE_SIZE);
+	memset((void *)FOREIGN_GRANTS, 0, PAGE_SIZE);
 	memset(area, 0, sizeof(area));
 	return left;
 }
@@ -106,7 +124,7 @@ static u64 *own_word(u64 va)
 {
 	if (va - SCRATCH < SCRATCH_BYTES)
 		return (u64 *)va;
-	return va - GRANTS < PAGE_SIZE ? (u64 *)va : 0;
+	return va - GRANTS < PAGE_SIZE || va - FOREIGN_GRANTS < PAGE_SIZE ? (u64 *)va : 0;
 }
 
 /* The word that Xen will find there, looked up without touching any accessed flag. */
@@ -119,7 +137,7 @@ static enum word word_at(u64 va, u64 *ret)
 		return WORD_UNKNOWN;
 	if (va >= 1UL << 47 && va < 0xffff880000000000UL)
 		return WORD_FAULTS;
-	if (va - SCRATCH < 5 * PAGE_SIZE) {
+	if (va - SCRATCH < 5 * PAGE_SIZE || va - FOREIGN_GRANTS < PAGE_SIZE) {
 		if ((va - SCRATCH) / PAGE_SIZE == 2)
 			return WORD_FAULTS;
 		*ret = *(const u64 *)va;

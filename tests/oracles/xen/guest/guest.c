@@ -619,6 +619,7 @@ _Noreturn void guest_main(const struct start_info *si)
 	upcall_cr2 = (volatile u64 *)((u8 *)shared_info_page + 0x10);
 	build_fixed();
 	init_memory();
+	init_foreign_grants(mfn_of(fixed.scratch_l1));
 	init_mailbox();
 	print_number("oracle: mailbox ", mfn_of(&mailbox));
 	for (;;) {

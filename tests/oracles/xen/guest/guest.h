@@ -13,12 +13,13 @@
 
 #define WINDOW 0xffff960000000000UL
 /* Memory for hypercall arguments: two pages, a hole, the first page read-only, the first frame of the grant table, a
- * page that only a reset uses. */
+ * page that only a reset uses, the first frame of the other domain's grant table. */
 #define SCRATCH (WINDOW + (2UL << 21))
 #define SCRATCH_BYTES (2UL * PAGE_SIZE)
 #define SCRATCH_READ_ONLY (SCRATCH + 3UL * PAGE_SIZE)
 #define GRANTS (SCRATCH + 4UL * PAGE_SIZE)
 #define SPARE (SCRATCH + 5UL * PAGE_SIZE)
+#define FOREIGN_GRANTS (SCRATCH + 6UL * PAGE_SIZE)
 
 #define DOMID_SELF 0x7ff0
 
@@ -74,6 +75,8 @@ void do_descriptor(const struct op *op, struct res *r);
 void do_handle(const struct op *op, struct res *r);
 void fill_scratch(u64 *l1);
 void init_grants(u64 scratch_l1);
+/* When the other domain is there. */
+void init_foreign_grants(u64 scratch_l1);
 u64 reset_grants(void);
 
 /* repeat.c: operation 60. */

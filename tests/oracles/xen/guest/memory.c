@@ -88,7 +88,7 @@ void init_memory(void)
 
 	c.u.create.max_vcpus = 1;
 	c.u.create.max_evtchn_port = 1023;
-	c.u.create.max_grant_frames = 4;
+	c.u.create.max_grant_frames = 64;
 	c.u.create.max_maptrack_frames = 4;
 	c.u.create.grant_opts = 1;
 	domctl("oracle: createdomain ", &c, DOMCTL_createdomain);
