@@ -55,7 +55,10 @@ def describe_outcome(op: p.Op, o: p.Outcome) -> str:
         return p.describe_entry(o.readback)
     if op[0] == "peek":
         return p.describe_word(o.value, op[2])
-    if op[0] in ("poke", "move"):
+    if op[0] == "peeks":
+        words = (*o.more, *[0] * (len(op[1]) - len(o.more)))
+        return ", ".join(p.describe_word(word, kind) for word, (_, kind, _) in zip(words, op[1], strict=True))
+    if op[0] in ("poke", "pokes", "move"):
         return "done"
     read = [o.readback, *o.more] if o.readback else o.more
     return f"rc {o.rc}" + (f", reads {', '.join(map(p.describe_entry, read))}" if read else "")

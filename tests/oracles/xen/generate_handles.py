@@ -44,9 +44,15 @@ def _plain(*values: int) -> list[Word]:
 
 
 def _pokes(g: Generator, at: int, words: list[Word]) -> None:
-    for i, (value, kind) in enumerate(words):
-        if _S <= at + 8 * i < _HOLE:
-            g._emit("poke", at + 8 * i, value, kind, 8)
+    inside = [word for i, word in enumerate(words) if _S <= at + 8 * i < _HOLE]
+    if inside:
+        g._emit("pokes", max(at, _S), tuple(inside), 8)
+
+
+def _looks(g: Generator, *looks: tuple[int, int, int]) -> tuple[int, ...]:
+    """Look at words in memory, each an address, a kind and a size."""
+    words = g._emit("peeks", looks).more
+    return *words, *[0] * (len(looks) - len(words))
 
 
 def _own_va(g: Generator, room: int) -> int:
@@ -115,9 +121,8 @@ def _call(g: Generator, nr: int, make: Callable[[Generator], list[Word]], size: 
         bits = _PREEMPTED
     fd = rng.choice((_OWN, _IO, 77, 0x10000 | _SELF, 0x630000 | _SELF)) if g._wrong() else _SELF
     g._emit("hyper", nr, ((at, p.VA), (count | bits, p.PLAIN), (done, p.VA), (fd, p.PLAIN)))
-    g._emit("peek", _DONE, p.PLAIN, 8)
-    if _HOLE - 8 <= done < _HOLE:
-        g._emit("peek", _HOLE - 4, p.PLAIN, 4)
+    last = [(_HOLE - 4, p.PLAIN, 4)] if _HOLE - 8 <= done < _HOLE else []
+    _looks(g, (_DONE, p.PLAIN, 8), *last)
 
 
 def mmu_update(g: Generator) -> None:
@@ -160,10 +165,7 @@ def multicall(g: Generator) -> None:
         _pokes(g, entry, [*_plain(kind, 0x77), *words, *_plain(*[0] * (6 - len(words)))])
         looks += [entry + 8, *(entry + 16 + 8 * k for k in arguments)]
     g._emit("hyper", _MULTI, ((at if rng.random() < 0.95 else rng.choice(_FAR), p.PLAIN), (n, p.PLAIN)))
-    for look in looks:
-        if look < _HOLE:
-            g._emit("peek", look, p.PLAIN, 8)
-    g._emit("peek", _DONE, p.PLAIN, 8)
+    _looks(g, *((look, p.PLAIN, 8) for look in (*looks, _DONE) if look < _HOLE))
 
 
 def others(g: Generator) -> None:
@@ -236,10 +238,10 @@ def _request(g: Generator, at: int) -> Word:
     return addr, kind
 
 
-def _look(g: Generator) -> None:
-    """At an entry of a table that has some."""
+def _granted(g: Generator) -> tuple[int, int, int]:
+    """A look at an entry of a table that has some."""
     ref, dom = g._rng.choice(g.granted or [(ref, _OWN) for ref in REFS])
-    g._emit("peek", (p.FOREIGN_GRANTS if dom else p.GRANTS) + 8 * ref, p.GRANT, 8)
+    return (p.FOREIGN_GRANTS if dom else p.GRANTS) + 8 * ref, p.GRANT, 8
 
 
 def map_grant(g: Generator) -> None:
@@ -256,12 +258,12 @@ def map_grant(g: Generator) -> None:
         g._emit("hyper", _GRANT, tuple(_plain(0, rng.choice((_HOLE, *_FAR)), rng.choice((0, 1, _PREEMPTED)))))
         return
     g._emit("hyper", _GRANT, tuple(_plain(0, at, count)))
-    for i, place in enumerate(places):
-        status = g._emit("peek", at + 32 * i + 16, p.PLAIN, 4).value >> 16
-        g._emit("peek", at + 32 * i + 24, p.ENTRY, 8)
-        if status == 0:
-            g.mappings[at + 32 * i] = place
-    _look(g)
+    answers = [at + 32 * i for i in range(len(places))]
+    looks = [look for a in answers for look in ((a + 16, p.PLAIN, 4), (a + 24, p.ENTRY, 8))]
+    words = _looks(g, *looks, _granted(g))
+    for answer, place, word in zip(answers, places, words[:-1:2], strict=True):
+        if word >> 16 == 0:
+            g.mappings[answer] = place
 
 
 def unmap_grant(g: Generator) -> None:
@@ -294,11 +296,11 @@ def unmap_grant(g: Generator) -> None:
         unmapped.append(mapping)
     where = p.SCRATCH_READ_ONLY + _UNMAPS - _S if rng.random() < 0.05 else _UNMAPS
     g._emit("hyper", _GRANT, tuple(_plain(7 if replace else 1, where, count)))
-    for i, mapping in enumerate(unmapped):
-        status = g._emit("peek", _UNMAPS + 24 * i + 20, p.PLAIN, 4).value & 0xFFFF
-        if status == 0 and rng.random() < 0.9:
+    looks = [(_UNMAPS + 24 * i + 20, p.PLAIN, 4) for i in range(count)]
+    words = _looks(g, *looks, _granted(g))
+    for mapping, word in zip(unmapped, words[:-1], strict=True):
+        if word & 0xFFFF == 0 and rng.random() < 0.9:
             g.mappings.pop(mapping, None)
-    _look(g)
 
 
 def table(g: Generator) -> None:
@@ -314,14 +316,12 @@ def table(g: Generator) -> None:
     elif roll == 1:
         _pokes(g, at, _plain(rng.choice((_SELF, _OWN, 77, p.FOREIGN_ID)), 0x77 << 32))
         g._emit("hyper", _GRANT, tuple(_plain(rng.choice((6, 10)), at, 1)))
-        g._emit("peek", at, p.PLAIN, 8)
-        g._emit("peek", at + 8, p.PLAIN, 8)
+        _looks(g, (at, p.PLAIN, 8), (at + 8, p.PLAIN, 8))
     elif roll == 2:
         a, b = rng.choice((*REFS, 512)), rng.choice(REFS)
         _pokes(g, at, _plain(b << 32 | a, 0x77))
         g._emit("hyper", _GRANT, tuple(_plain(11, at, 1)))
-        g._emit("peek", at + 8, p.PLAIN, 4)
-        g._emit("peek", p.GRANTS + 8 * b, p.GRANT, 8)
+        _looks(g, (at + 8, p.PLAIN, 4), (p.GRANTS + 8 * b, p.GRANT, 8))
     elif roll == 3:
         _pokes(g, at, _plain(rng.choice((1, 3))))
         g._emit("hyper", _GRANT, tuple(_plain(8, at, 1)))

@@ -49,7 +49,9 @@ class Handles:
         self.operations: dict[str, Callable[..., p.Outcome]] = {
             "hyper": self._hyper,
             "poke": self._poke,
+            "pokes": self._pokes,
             "peek": self._peek,
+            "peeks": self._peeks,
             "move": self._move,
             "syscall": self._syscall,
         }
@@ -253,16 +255,28 @@ class Handles:
         return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
 
     def _poke(self, va: int, value: int, kind: int, size: int) -> p.Outcome:
-        pa = self._own_pa(va)
-        if pa is not None:
-            word = self._emulator.names.word(value, kind) & (1 << 8 * size) - 1
-            self._machine.write(pa, word.to_bytes(size, "little"))
+        return self._pokes(va, ((value, kind),), size)
+
+    def _pokes(self, va: int, words: Any, size: int) -> p.Outcome:
+        own, mask = self._emulator.names.word, (1 << 8 * size) - 1
+        data = b"".join([(own(value, kind) & mask).to_bytes(size, "little") for value, kind in words])
+        while data:
+            pa, room = self._own_pa(va), PAGE - va % PAGE
+            if pa is not None:
+                self._machine.write(pa, data[:room])
+            va, data = va + room, data[room:]
         return p.Outcome(0, 0, 0, 0, 0, 0, 0, 0)
 
-    def _peek(self, va: int, kind: int, size: int) -> p.Outcome:
+    def _looked_at(self, va: int, kind: int, size: int) -> int:
         pa = self._own_pa(va)
         value = 0 if pa is None else int.from_bytes(self._machine.read(pa, size), "little")
-        return p.Outcome(0, 0, 0, 0, 0, 0, self._emulator.names.word_back(value, kind), 0)
+        return self._emulator.names.word_back(value, kind)
+
+    def _peek(self, va: int, kind: int, size: int) -> p.Outcome:
+        return p.Outcome(0, 0, 0, 0, 0, 0, self._looked_at(va, kind, size), 0)
+
+    def _peeks(self, looks: Any) -> p.Outcome:
+        return p.Outcome(0, 0, 0, 0, 0, 0, 0, 0, p.trimmed([self._looked_at(*look) for look in looks]))
 
     def _move(self, source: int, target: int) -> p.Outcome:
         pa = self._own_pa(source)

@@ -128,8 +128,8 @@ class Oracle:
         self._serial.write_bytes(b"")
         command = [
             # While it waits by looking, whoever could stop it must not wait for a processor.
-            *("nice", "-n", "10", self._qemu, "-accel", "tcg", "-cpu", "max,-smap", "-nodefaults", "-no-user-config", "-display", "none"),
-            *("-no-reboot", "-m", str(RAM // MIB), "-smp", "1"),
+            *("nice", "-n", "10", self._qemu, "-accel", "tcg", "-cpu", "max,-smap", "-nodefaults"),
+            *("-no-user-config", "-display", "none", "-no-reboot", "-m", str(RAM // MIB), "-smp", "1"),
             *("-object", f"memory-backend-file,id=ram,size={RAM},mem-path={ram},share=on"),
             *("-machine", "pc,memory-backend=ram", "-serial", f"file:{self._serial}"),
             *("-kernel", str(self._xen), "-initrd", str(self._guest)),

@@ -18,7 +18,9 @@ A program is a list of operations, each a tuple whose first item is its kind:
     ("selector", user, selector)                              loaded into FS
     ("hyper", nr, ((value, kind), ...))                       a hypercall as it is, its arrays in memory
     ("poke", va, value, kind, size)                           a word of the scratch pages or of the grant table
+    ("pokes", va, ((value, kind), ...), size)                 words one after the other
     ("peek", va, kind, size)
+    ("peeks", ((va, kind, size), ...))
     ("move", from, to)                                        four bytes from one of them to another
     ("syscall", nr)                                           a hypercall from user mode
     ("iret", va, cs, ss, rflags, flags)                       to a page of ud2 instructions; RPL 3 is user mode
@@ -105,7 +107,7 @@ SPARE = SCRATCH + 5 * PAGE
 FOREIGN_GRANTS = SCRATCH + 6 * PAGE
 PLAIN, ENTRY, FRAME, VA, GRANT = range(5)
 #: Kinds that prepare memory or look at it: Xen has no part in them, and they are not counted.
-MEMORY = ("poke", "peek", "move")
+MEMORY = ("poke", "pokes", "peek", "peeks", "move")
 #: What sets up or looks at memory: steps of a program, but no operations.
 STEPS = (*MEMORY, "read")
 USER_STUB = 0xFFFF968000000000
@@ -135,6 +137,11 @@ def xen_private(va: int) -> bool:
 def in_window(va: int) -> bool:
     """Whether an address of a program lies in the read-only mapping of a pool frame."""
     return WINDOW <= va < WINDOW + FRAMES * PAGE
+
+
+def in_scratch(va: int) -> bool:
+    """Whether a word at this address can be looked at: memory for arguments that can be written, or a grant table."""
+    return SCRATCH <= va < SCRATCH + SCRATCH_BYTES or any(0 <= va - t < PAGE for t in (GRANTS, FOREIGN_GRANTS))
 
 
 def _elsewhere(frame: int, domid: int, exchanged: bool) -> bool:
@@ -179,7 +186,7 @@ class Outcome(NamedTuple):
     value: int
     #: The entry afterwards that the operation was about, where it is about one.
     readback: int
-    #: The same for each element of a batch, without zeros at the end.
+    #: The same for each element of a batch, or each word looked at, without zeros at the end.
     more: tuple[int, ...] = ()
 
 
@@ -225,7 +232,7 @@ def touches_foreign(op: Op) -> bool:
     """Whether an operation may change a frame that the other domain has in the base state."""
     if op[0] == "mmu":
         return op[1] & 0xFFFF == FOREIGN_ID or op[1] >> 16 == FOREIGN_ID + 1
-    if op[0] == "poke":
+    if op[0] in ("poke", "pokes"):
         # A grant of such a frame, to be mapped.
         return op[1] >= FOREIGN_GRANTS
     return (op[0] == "ext" and op[1] & 0xFFFF == FOREIGN_ID) or (op[0] == "uvo" and op[4] == FOREIGN_ID)
@@ -387,7 +394,7 @@ def describe_op(op: Op) -> str:
         return f"set_gdt {op[1]} entries: " + ", ".join(NAMES.get(f, hex(f)) for f in op[2])
     if kind == "desc":
         return f"update_descriptor {describe_entry(op[1])} := {op[2]:#x}"
-    if kind in ("hyper", "poke", "peek", "move", "syscall"):
+    if kind in ("hyper", "syscall", *MEMORY):
         return _describe_memory(op)
     who = "user" if op[1] else "kernel"
     rest = " ".join([str(op[3]) if len(op) > 3 else "", *(describe_entry(v) for v in op[4:])])
@@ -429,8 +436,12 @@ def _describe_memory(op: Op) -> str:
         return f"{_HYPERCALLS.get(op[1], op[1])}({', '.join(describe_word(v, k) for v, k in op[2])})"
     if kind == "poke":
         return f"*{_place(op[1])} := {describe_word(op[2], op[3])} ({op[4]} bytes)"
+    if kind == "pokes":
+        return f"*{_place(op[1])} := {', '.join(describe_word(v, k) for v, k in op[2])} ({op[3]} bytes each)"
     if kind == "peek":
         return f"*{_place(op[1])} ({op[3]} bytes)"
+    if kind == "peeks":
+        return ", ".join(f"*{_place(va)} ({size} bytes)" for va, _, size in op[1])
     return f"user mode calls {op[1]}" if kind == "syscall" else f"*{_place(op[2])} := *{_place(op[1])}"
 
 

@@ -235,6 +235,17 @@ class Referee:
             for call in op[1]:
                 back = {"mmu": self._readback_va(call[1]), "uva": READBACK_L1}.get(call[0], 0)
                 out += OP.pack(ELEMENT, 0, 0, _CALLS[call[0]], *names.call(call), back, 0, 0)
+        elif kind in ("poke", "pokes"):
+            va, words, size = (op[1], ((op[2], op[3]),), op[4]) if kind == "poke" else op[1:]
+            own = [names.word(value, of) for value, of in words]
+            own += [0] * (-len(own) % 4)
+            out += OP.pack(POKE, size, len(own) // 4, va, len(words), 0, 0, 0, 0, 0)
+            for i in range(0, len(own), 4):
+                out += OP.pack(ELEMENT, 0, 0, *own[i : i + 4], 0, 0, 0)
+        elif kind == "peeks":
+            out += OP.pack(NOP, 0, len(op[1]), 0, 0, 0, 0, 0, 0, 0)
+            for va, _, _ in op[1]:
+                out += OP.pack(ELEMENT, 0, 0, 0, 0, 0, 0, va & ~7 if p.in_scratch(va) else 0, 0, 0)
         elif kind in ("memory", "exchange"):
             self._pack_memory(op, out)
         else:
@@ -271,8 +282,6 @@ class Referee:
             return IRET, op[5], 0, names.va(op[1]), op[2], op[3], op[4], 0, 0, 0
         if kind == "selector":
             return SELECTOR + op[1], 0, 0, op[2], 0, 0, 0, 0, 0, 0
-        if kind == "poke":
-            return POKE, op[4], 0, op[1], names.word(op[2], op[3]), 0, 0, 0, 0, 0
         if kind == "peek":
             return PEEK, op[3], 0, op[1], 0, 0, 0, 0, 0, 0
         if kind == "move":
@@ -310,5 +319,12 @@ class Referee:
         if op[0] == "cmpxchg" and a.vector == 14:
             # QEMU's processor reads before it writes; a real one faults as for a write.
             code |= 2
-        more = p.trimmed(names.entry_back(e.readback) for e in elements) if elements else ()
+        if not elements or op[0] == "pokes":
+            more: tuple[int, ...] = ()
+        elif op[0] == "peeks":
+            looks = zip(op[1], elements, strict=True)
+            words = [(e.readback >> va % 8 * 8 & (1 << 8 * size) - 1, of) for (va, of, size), e in looks]
+            more = p.trimmed([names.word_back(word, of) for word, of in words])
+        else:
+            more = p.trimmed([names.entry_back(e.readback) for e in elements])
         return p.Outcome(a.rc, a.done, a.vector, code, cr2, a.user, value, names.entry_back(a.readback), more)

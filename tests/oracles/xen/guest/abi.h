@@ -134,7 +134,7 @@ enum op_kind {
 	OP_MEMORY_QUESTION,
 	OP_MEMORY_LAST = 49,
 	OP_HYPERCALL = 50, /* a: number; elements of three words each are the arguments, literally */
-	OP_POKE,           /* a: address in the scratch pages or the grant table, b: value, size 4 or 8 */
+	OP_POKE,           /* a: address in the scratch pages or the grant table, b: words in elements, size 4 or 8 */
 	OP_PEEK,           /* a: the same, read back */
 	OP_MOVE,           /* a: from, b: to, four bytes */
 	OP_SYSCALL,        /* a: number, as a hypercall of user mode */

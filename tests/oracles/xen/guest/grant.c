@@ -388,6 +388,16 @@ static void poke(u64 va, u64 value, u16 size)
 		*(u32 *)word = (u32)value;
 }
 
+static void poke_all(const struct op *op)
+{
+	for (u64 i = 0; i < op->b && i < op->count * 4UL; i++) {
+		const struct op *e = &op[1 + i / 4];
+		const u64 words[4] = {e->a, e->b, e->c, e->d};
+
+		poke(op->a + i * op->size, words[i % 4], op->size);
+	}
+}
+
 static u64 peek(u64 va, u16 size)
 {
 	const u64 *word = own_word(va);
@@ -402,7 +412,7 @@ void do_handle(const struct op *op, struct res *r)
 		do_hypercall(op, r);
 		break;
 	case OP_POKE:
-		poke(op->a, op->b, op->size);
+		poke_all(op);
 		break;
 	case OP_PEEK:
 		r->value = peek(op->a, op->size);
