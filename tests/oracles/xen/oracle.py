@@ -29,7 +29,7 @@ PAGE = 4096
 POOL = 512
 MAX_OPS = 4096
 OP = struct.Struct("<HHIQQQQQQQ")
-RES = struct.Struct("<qQIIQQQIIQ")
+RES = struct.Struct("<qQIIQQQI12x")
 _HEADER = struct.Struct("<15Q")
 _MEMORY_MFN = 23  # word of the mailbox
 FOREIGN_FRAMES, NAMES = 12, 40
@@ -213,9 +213,9 @@ class Oracle:
         self._words[_OPS] = count
         self._posted += 1
         self._words[_POSTED] = self._posted
-        self._run()
+        self._resume()
 
-    def _run(self) -> None:
+    def _resume(self) -> None:
         """Let QEMU run until the answer is there.
 
         The guest waits by looking, which would take the processor from others, and so would a thread that looks after
@@ -250,7 +250,7 @@ class Oracle:
         """Read the outcomes of the first `count` records of the list posted last."""
         assert self._ram is not None
         data = self._ram[self._results_at : self._results_at + count * RES.size]
-        return [Answer._make(words[:8]) for words in RES.iter_unpack(data)]
+        return list(map(Answer._make, RES.iter_unpack(data)))
 
     def set_reset_pool(self, frames: Iterable[int]) -> None:
         """Say which frames of the pool, by index, OP_RESET brings back to the base state."""

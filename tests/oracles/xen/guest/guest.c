@@ -147,8 +147,10 @@ void *memcpy(void *to, const void *from, u64 n)
 void *memset(void *to, int byte, u64 n)
 {
 	void *t = to;
+	u64 words = n / 8, rest = n % 8, word = (byte & 0xff) * 0x0101010101010101UL;
 
-	__asm__ volatile("rep stosb" : "+D"(t), "+c"(n) : "a"(byte) : "memory");
+	__asm__ volatile("rep stosq" : "+D"(t), "+c"(words) : "a"(word) : "memory");
+	__asm__ volatile("rep stosb" : "+D"(t), "+c"(rest) : "a"(word) : "memory");
 	return to;
 }
 
@@ -279,10 +281,34 @@ static void restore_ud(void)
 	}
 }
 
+/* The number of frames that Xen would not clear: one ends its batch, and the rest is another. */
+static u64 clear_pool(void)
+{
+	u64 n = 0, stuck = 0;
+
+	for (u64 i = 0; i < POOL_FRAMES; i++)
+		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
+			elements.update[n++] = (struct mmu_update){pool[i] << 12 | MACHPHYS_UPDATE, BASE_M2P};
+	mmu_update(elements.update, (u32)n, 0, DOMID_SELF);
+	n = 0;
+	for (u64 i = 0; i < POOL_FRAMES; i++)
+		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
+			elements.ext[n++] = (struct mmuext_op){EXT_CLEAR_PAGE, 0, pool[i], 0};
+	for (u64 at = 0; at < n; at++) {
+		u32 done = 0;
+
+		if (!hypercall(HC_mmuext_op, (u64)&elements.ext[at], n - at, (u64)&done, DOMID_SELF, 0))
+			break;
+		stuck++;
+		at += done;
+	}
+	return stuck;
+}
+
 /* Undo whatever a program did; the number of frames that Xen would not let go. */
 static u64 reset(void)
 {
-	u64 stuck = 0, left;
+	u64 stuck, left;
 
 	mmuext(EXT_NEW_USER_BASEPTR, 0, 0);
 	user_root = 0;
@@ -299,15 +325,7 @@ static u64 reset(void)
 		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
 			mmuext(EXT_UNPIN, pool[i], 0);
 	unpin_memory();
-	for (u64 i = 0; i < POOL_FRAMES; i++) {
-		struct mmu_update u = {pool[i] << 12 | MACHPHYS_UPDATE, BASE_M2P};
-
-		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
-			mmu_update(&u, 1, 0, DOMID_SELF);
-	}
-	for (u64 i = 0; i < POOL_FRAMES; i++)
-		if (mailbox.reset_pool[i / 64] >> i % 64 & 1)
-			stuck += mmuext(EXT_CLEAR_PAGE, pool[i], 0) != 0;
+	stuck = clear_pool();
 	left = reset_grants();
 	restore_ud();
 	return (stuck + return_memory()) | left << 32;
