@@ -602,6 +602,10 @@ enum xm_reason {
 	XM_R_EXCHANGE_SIZES,
 	XM_R_EXCHANGE_IN_USE,
 	XM_R_NOT_TRANSLATED,
+	XM_R_MEMORY_NODE,
+	XM_R_POPULATE_ON_DEMAND,
+	XM_R_START_EXTENT,
+	XM_R_PHYSMAP_START,
 	/* not Xen's: what the frame holds is not in the image that the hypervisor was taken from */
 	XM_R_NOT_CAPTURED,
 	XM_R_KINDS,

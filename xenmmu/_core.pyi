@@ -312,6 +312,10 @@ class _Lib:
     XM_R_EXCHANGE_SIZES: int
     XM_R_EXCHANGE_IN_USE: int
     XM_R_NOT_TRANSLATED: int
+    XM_R_MEMORY_NODE: int
+    XM_R_POPULATE_ON_DEMAND: int
+    XM_R_START_EXTENT: int
+    XM_R_PHYSMAP_START: int
     XM_R_NOT_CAPTURED: int
     XM_R_KINDS: int
     XM_MUT_XSA_182_FASTPATH_RW: int

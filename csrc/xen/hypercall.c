@@ -10,7 +10,7 @@
  *
  * Xen 4.17: arch/x86/pv/hypercall.c, do_mmu_update and do_mmuext_op (arch/x86/mm.c), do_multicall (common/multicall.c).
  */
-#include "handle.h"
+#include "memory.h"
 
 #define CONTINUED 0x80000000U
 
@@ -18,6 +18,7 @@ enum {
 	HYPERVISOR_MMU_UPDATE = 1,
 	HYPERVISOR_SET_GDT = 2,
 	HYPERVISOR_UPDATE_DESCRIPTOR = 10,
+	HYPERVISOR_MEMORY_OP = 12,
 	HYPERVISOR_MULTICALL = 13,
 	HYPERVISOR_UPDATE_VA_MAPPING = 14,
 	HYPERVISOR_GRANT_TABLE_OP = 20,
@@ -171,6 +172,8 @@ static int attempt(struct xm_domain *d, uint64_t nr, uint64_t *args, struct xm_r
 		return set_gdt(d, args, ret);
 	case HYPERVISOR_UPDATE_DESCRIPTOR:
 		return xm_update_descriptor(d, args[0], args[1], ret);
+	case HYPERVISOR_MEMORY_OP:
+		return xm_memory_call(d, args, ret);
 	case HYPERVISOR_UPDATE_VA_MAPPING:
 		return xm_update_va_mapping(d, args[0], args[1], args[2], ret);
 	case HYPERVISOR_GRANT_TABLE_OP:

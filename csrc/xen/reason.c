@@ -16,6 +16,7 @@ enum {
 	EFAULT = 14,
 	EBUSY = 16,
 	EINVAL = 22,
+	EDOM = 33,
 	ENOSYS = 38,
 	EOPNOTSUPP = 95,
 };
@@ -126,6 +127,10 @@ static const struct {
 	[XM_R_EXCHANGE_SIZES] = {EINVAL, "the two sides of an exchange differ in size or domain"},
 	[XM_R_EXCHANGE_IN_USE] = {EINVAL, "only a frame that nothing but its allocation refers to can be exchanged"},
 	[XM_R_NOT_TRANSLATED] = {EACCES, "a PV domain has no physmap of Xen's making"},
+	[XM_R_MEMORY_NODE] = {EINVAL, "memory of a node that cannot be, or that the domain may not choose"},
+	[XM_R_POPULATE_ON_DEMAND] = {EINVAL, "a domain cannot have its own memory populated on demand"},
+	[XM_R_START_EXTENT] = {EINVAL, "a command that does not go on, with the extent to go on from"},
+	[XM_R_PHYSMAP_START] = {EDOM, "more extents done than a range can have"},
 	[XM_R_NOT_CAPTURED] = {EIO, "the image does not hold this frame: what is in it is not known"},
 };
 

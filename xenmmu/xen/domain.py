@@ -259,10 +259,10 @@ class Domain(GrantOps, Memory):
         range with BAD_HANDLE (EFAULT), and so it does when a copy faults, after the elements before; what it writes
         back (``*done``, results of a multicall, continued arguments, requests of grant_table_op) is written there.
         ``HYPERVISOR_mmu_update``, ``_multicall``, ``_update_va_mapping``, ``_update_va_mapping_otherdomain``,
-        ``_mmuext_op``, ``_vm_assist`` and ``_grant_table_op`` are modelled; another number that Xen 4.17 has raises
-        NotModelled, one that it does not have is refused with ENOSYS.  ``rc`` is rax afterwards; ``done`` the elements,
-        requests or calls completed; the reason of a request of grant_table_op or of an entry of a multicall, which
-        is no error of the call, is the last one's that was refused.
+        ``_mmuext_op``, ``_vm_assist``, ``_grant_table_op`` and ``_memory_op`` are modelled; another number that Xen
+        4.17 has raises NotModelled, one that it does not have is refused with ENOSYS.  ``rc`` is rax afterwards;
+        ``done`` the elements, requests, extents or calls completed; the reason of a request of grant_table_op or of an
+        entry of a multicall, which is no error of the call, is the last one's that was refused.
         """
         if len(args) > 5:
             raise BadArgument(f"hypercall(): {len(args)} arguments, more than 5")

@@ -85,6 +85,7 @@ __all__ = [
     "GTF_writing",
     "GrantResult",
     "HYPERVISOR_grant_table_op",
+    "HYPERVISOR_memory_op",
     "HYPERVISOR_mmu_update",
     "HYPERVISOR_mmuext_op",
     "HYPERVISOR_multicall",
@@ -149,6 +150,7 @@ VMASST_M2P_STRICT: int = lib.XM_VMASST_M2P_STRICT
 
 # Numbers of hypercalls (xen/include/public/xen.h) that Domain.hypercall() makes.
 HYPERVISOR_mmu_update = 1
+HYPERVISOR_memory_op = 12
 HYPERVISOR_multicall = 13
 HYPERVISOR_update_va_mapping = 14
 HYPERVISOR_grant_table_op = 20
@@ -291,6 +293,10 @@ class Reason(IntEnum):
     EXCHANGE_SIZES = lib.XM_R_EXCHANGE_SIZES
     EXCHANGE_IN_USE = lib.XM_R_EXCHANGE_IN_USE
     NOT_TRANSLATED = lib.XM_R_NOT_TRANSLATED
+    MEMORY_NODE = lib.XM_R_MEMORY_NODE
+    POPULATE_ON_DEMAND = lib.XM_R_POPULATE_ON_DEMAND
+    START_EXTENT = lib.XM_R_START_EXTENT
+    PHYSMAP_START = lib.XM_R_PHYSMAP_START
     #: Not Xen's: what the frame holds is not in the image that the hypervisor was taken from.
     NOT_CAPTURED = lib.XM_R_NOT_CAPTURED
 

@@ -344,8 +344,10 @@ class Emulator:
         mfn = self.names.frame(symbol)
         return all(self.named.get(symbol + j) == mfn + j for j in range(1, n))
 
-    def _name(self, first: int, mfns: tuple[int, ...], order: int, clear: int) -> None:
-        """The guest's rule: a frame that comes again is no longer what an older name means; that was a free frame."""
+    def name(self, first: int, mfns: tuple[int, ...], order: int, clear: int) -> None:
+        """Give names, by the guest's rule: a frame that comes again is no longer what an older name means; that was
+        a free frame.
+        """
         names = self.names
         for i, base in enumerate(mfns):
             for j in range(1 << order):
@@ -380,7 +382,7 @@ class Emulator:
             r = d.populate_physmap(extents, order, domid=domid, address_bits=bits)
         else:
             r = d.increase_reservation(len(extents), order, domid=domid, address_bits=bits)
-        self._name(first, r.mfns, order, clear)
+        self.name(first, r.mfns, order, clear)
         self._note(r.reason)
         return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
 
@@ -402,7 +404,7 @@ class Emulator:
         mfns = [self.names.frame(x) for x in frames]
         r = self.domain.memory_exchange(mfns, pfns, order, out_order, domid=domid, out_domid=other, done=done)
         if not done:
-            self._name(first, r.mfns, out_order, 1)
+            self.name(first, r.mfns, out_order, 1)
         self._note(r.reason)
         return p.Outcome(r.rc, r.done, 0, 0, 0, 0, 0, 0)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import program as p
+from memops import MemoryOps
 
 from xenmmu import xen
 
@@ -35,6 +36,7 @@ class Handles:
 
     def __init__(self, emulator: Emulator, scratch_l1: int, areas: list[int]) -> None:
         self._emulator, self._areas = emulator, areas
+        self.emulator, self._memory = emulator, MemoryOps(self)
         d = self._domain = emulator.domain
         self._machine = emulator.machine
         _, (self._grants,) = d.setup_table(1)
@@ -67,7 +69,8 @@ class Handles:
 
         There are some when a program overwrites a mapping's entry and gives the frame up: the handle stays for ever.
         """
-        d, left = self._domain, 0
+        d, left = self._domain, self._memory.untold
+        self._memory.untold = 0
         for handle, flags, mfn in reversed(self._mapped):
             if d.unmap_grant_ref(handle).status:
                 continue
@@ -124,6 +127,21 @@ class Handles:
                 return None
             out.append(word)
         return out
+
+    def read_at(self, va: int, n: int) -> bytes | None:
+        """What Xen will read there: aligned words anywhere, all else in the scratch pages only."""
+        place = va - p.SCRATCH & (1 << 64) - 1
+        if place < p.SCRATCH_BYTES and place + n > p.SCRATCH_BYTES:
+            return None
+        read_only = 0 <= place - 3 * PAGE < PAGE
+        if read_only and place + n > 4 * PAGE:
+            raise _Unknown
+        if place < p.SCRATCH_BYTES or read_only:
+            first, offset = divmod(place % (3 * PAGE), PAGE)
+            pages = [self._areas[0], self._areas[1]][first:]
+            return b"".join(self._machine.read(mfn * PAGE, PAGE) for mfn in pages)[offset : offset + n]
+        words = self._words(va, n // 8)
+        return None if words is None else struct.pack(f"<{n // 8}Q", *words)
 
     def _elements(self, va: int, count: int, n: int) -> Iterator[list[int]]:
         """The elements of an array that Xen will read, n words each."""
@@ -211,6 +229,8 @@ class Handles:
             return not nested and self._bad_multicall(args[0], args[1] & 0xFFFFFFFF)
         if nr == xen.HYPERVISOR_grant_table_op:
             return self._bad_grant_op(args)
+        if nr == xen.HYPERVISOR_memory_op:
+            return self._memory.bad(args, nested)
         return nr not in (xen.HYPERVISOR_vm_assist, *_IGNORANT)
 
     # ---- operations
@@ -231,14 +251,16 @@ class Handles:
         assert words is not None
         return struct.pack(f"<{n // 8}Q", *words)
 
-    def _note_calls(self, nr: int, args: list[int]) -> None:
+    def _note_calls(self, nr: int, args: list[int], rc: int) -> None:
         if nr == xen.HYPERVISOR_grant_table_op:
             self._note_mappings(args)
+        elif nr == xen.HYPERVISOR_memory_op:
+            self._memory.note(args, rc)
         elif nr == xen.HYPERVISOR_multicall and 0 <= args[0] - p.SCRATCH < p.SCRATCH_BYTES:
             for i in range(min(args[1] & 0xFFFFFFFF, (p.SCRATCH + p.SCRATCH_BYTES - args[0]) // 64)):
                 words = self._words(args[0] + 64 * i, 8)
-                if words and words[0] == xen.HYPERVISOR_grant_table_op:
-                    self._note_mappings(words[2:])
+                if words and words[0] in (xen.HYPERVISOR_grant_table_op, xen.HYPERVISOR_memory_op):
+                    self._note_calls(words[0], words[2:], words[1] - (words[1] >> 63 << 64))
 
     def _hyper(self, nr: int, args: Any) -> p.Outcome:
         words = [self._emulator.names.word(value, kind) for value, kind in args]
@@ -251,7 +273,7 @@ class Handles:
             return p.Outcome(p.SKIPPED, 0, 0, 0, 0, 0, 0, 0)
         r = self._domain.hypercall(nr, *words[:5])
         self._emulator._note(r.reason)
-        self._note_calls(nr, words)
+        self._note_calls(nr, words, r.rc)
         return p.Outcome(r.rc, 0, 0, 0, 0, 0, 0, 0)
 
     def _poke(self, va: int, value: int, kind: int, size: int) -> p.Outcome:

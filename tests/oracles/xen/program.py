@@ -228,6 +228,11 @@ class More(NamedTuple):
 FREED = More(NO_OWNER, 0, Book(0, 0, 0, 0, 0, 0), (1 << 64) - 1, b"")
 
 
+def calls_memory(op: Op) -> bool:
+    """Whether an operation may be memory_op by its number."""
+    return op[0] == "hyper" and op[1] in (12, 13)
+
+
 def touches_foreign(op: Op) -> bool:
     """Whether an operation may change a frame that the other domain has in the base state."""
     if op[0] == "mmu":
@@ -404,6 +409,7 @@ def describe_op(op: Op) -> str:
 _HYPERCALLS = {
     1: "mmu_update",
     2: "set_gdt",
+    12: "memory_op",
     13: "multicall",
     14: "update_va_mapping",
     20: "grant_table_op",

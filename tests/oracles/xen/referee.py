@@ -92,7 +92,7 @@ class Referee:
         """Hand a program over; it runs at once."""
         records = bytearray()
         self._program = program
-        self._uses_memory = any(op[0] in ("memory", "exchange") for op in program)
+        self._uses_memory = any(op[0] in ("memory", "exchange") or p.calls_memory(op) for op in program)
         self._uses_foreign = any(map(p.touches_foreign, program))
         self.oracle.set_foreign_used(self._uses_foreign)
         self._at = []

@@ -42,8 +42,6 @@ struct setup_table {
 	u64 frame_list;
 };
 
-enum word { WORD_THERE, WORD_FAULTS, WORD_UNKNOWN };
-
 static u64 area[2][512] __attribute__((aligned(PAGE_SIZE)));
 static u64 grant_frame, foreign_grant_frame, spare_l1e;
 static struct {
@@ -51,6 +49,8 @@ static struct {
 	u64 mfn;
 } mapped[MOST_MAPPINGS];
 static u32 mappings;
+/* Calls of memory_op after which Xen may have given out frames that nobody knows. */
+static u64 untold;
 
 void fill_scratch(u64 *l1)
 {
@@ -106,8 +106,9 @@ static int end_mapping(u32 handle, u32 flags, u64 mfn)
 
 u64 reset_grants(void)
 {
-	u64 left = 0;
+	u64 left = untold;
 
+	untold = 0;
 	while (mappings) {
 		mappings--;
 		left += !end_mapping(mapped[mappings].handle, mapped[mappings].flags, mapped[mappings].mfn);
@@ -163,8 +164,7 @@ static enum word word_at(u64 va, u64 *ret)
 	return WORD_THERE;
 }
 
-/* n words from va on; the first that is not there decides. */
-static enum word words_at(u64 va, u64 *ret, u32 n)
+enum word words_at(u64 va, u64 *ret, u32 n)
 {
 	for (u32 i = 0; i < n; i++) {
 		enum word found = word_at(va + i * 8UL, &ret[i]);
@@ -315,6 +315,8 @@ static int bad_call(u64 nr, const u64 *args, int nested)
 		return !nested && bad_multicall(args[0], (u32)args[1]);
 	case HC_grant_table_op:
 		return bad_grant_op(args);
+	case HC_memory_op:
+		return bad_memory_op(args, nested);
 	case HC_vm_assist:
 	case 11:
 	case 38:
@@ -342,16 +344,18 @@ static void note_mappings(const u64 *args)
 	}
 }
 
-static void note_calls(u64 nr, const u64 *args)
+static void note_calls(u64 nr, const u64 *args, s64 rc)
 {
 	const struct multicall_entry *c = (const void *)args[0];
 
 	if (nr == HC_grant_table_op && (u32)args[0] == GNTTABOP_map && (s64)(int)args[2] > 0)
 		note_mappings(args);
+	if (nr == HC_memory_op)
+		untold += note_memory_op(args, rc);
 	if (nr == HC_multicall && args[0] - SCRATCH < SCRATCH_BYTES)
 		for (u32 i = 0; i < (u32)args[1] && (u64)(c + i + 1) - SCRATCH <= SCRATCH_BYTES; i++)
-			if (c[i].op == HC_grant_table_op)
-				note_calls(c[i].op, c[i].args);
+			if (c[i].op == HC_grant_table_op || c[i].op == HC_memory_op)
+				note_calls(c[i].op, c[i].args, c[i].result);
 }
 
 static void do_hypercall(const struct op *op, struct res *r)
@@ -375,7 +379,7 @@ static void do_hypercall(const struct op *op, struct res *r)
 		kernel_root = ext[1];
 	if (root && !r->rc && (u32)ext[0] == EXT_NEW_USER_BASEPTR)
 		user_root = ext[1];
-	note_calls(op->a, arg);
+	note_calls(op->a, arg, r->rc);
 }
 
 static void poke(u64 va, u64 value, u16 size)

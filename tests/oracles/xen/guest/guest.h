@@ -72,6 +72,10 @@ void fault_of(struct res *r);
 void do_descriptor(const struct op *op, struct res *r);
 
 /* grant.c: operations 50 to 59. */
+enum word { WORD_THERE, WORD_FAULTS, WORD_UNKNOWN };
+
+/* n words from va on, as Xen will find them; the first that is not there decides. */
+enum word words_at(u64 va, u64 *ret, u32 n);
 void do_handle(const struct op *op, struct res *r);
 void fill_scratch(u64 *l1);
 void init_grants(u64 scratch_l1);
@@ -93,6 +97,12 @@ void do_memory(const struct op *op, struct res *r);
 /* Put the frames that names stand for by now into the words of an operation. */
 void resolve_names(struct op *op);
 int is_named(u64 mfn);
+u64 names_left(void);
+void name_list(u64 va, u64 n, u64 order);
+
+/* memop.c: memory_op with its structures in memory. */
+int bad_memory_op(const u64 *args, int nested);
+u64 note_memory_op(const u64 *args, s64 rc);
 /* The two halves of its part in OP_RESET, before and after the pool is cleared; frames that Xen would not let go. */
 void unpin_memory(void);
 u64 return_memory(void);

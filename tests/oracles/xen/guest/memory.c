@@ -162,6 +162,21 @@ static void name(u64 first, u64 mfn, u64 n)
 	}
 }
 
+/* Names behind the last one given. */
+static u64 next_name(void)
+{
+	u64 next = NAMES;
+
+	while (next && !page.names[next - 1])
+		next--;
+	return next;
+}
+
+u64 names_left(void)
+{
+	return NAMES - next_name();
+}
+
 /* ---- operations --------------------------------------------------------------------------------------------------- */
 
 static s64 ext(u32 cmd, u64 mfn, u64 fd)
@@ -192,6 +207,19 @@ static void name_extents(const u64 *extents, u64 done, u64 order, const struct o
 		name(op->d + (i << order), extents[i], 1UL << order);
 		for (u64 j = 0; op->size && j < 1UL << order; j++)
 			clear_frame(extents[i] + j);
+	}
+}
+
+/* Runs of frames that a call has told of, in the order of the list. */
+void name_list(u64 va, u64 n, u64 order)
+{
+	for (u64 i = 0; i < n && (1UL << order) <= names_left(); i++) {
+		u64 mfn;
+
+		memcpy(&mfn, (const void *)(va + i * 8), 8);
+		name(next_name(), mfn, 1UL << order);
+		for (u64 j = 0; j < 1UL << order; j++)
+			clear_frame(mfn + j);
 	}
 }
 
