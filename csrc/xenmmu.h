@@ -732,11 +732,11 @@ struct xm_root {
 size_t xm_xen_roots(const struct xm_xen *x, struct xm_root *ret, size_t max);
 
 /* References that Xen holds on a frame otherwise than by a table, a pin or a root: descriptor pages installed by set_gdt,
- * pages registered by hypercall (vcpu_info, runstate area), device mappings of grants.  Each is `count` general and as
- * many type references. */
+ * pages registered by hypercall (vcpu_info, runstate area), device mappings of grants, in a captured system the roots of
+ * other processors.  Each is `count` general and as many type references. */
 struct xm_held {
 	uint64_t mfn;
-	uint32_t type; /* XM_PGT_SEG_DESC, XM_PGT_WRITABLE, or XM_PGT_NONE: general references only */
+	uint32_t type; /* XM_PGT_SEG_DESC, XM_PGT_WRITABLE, XM_PGT_L4, or XM_PGT_NONE: general references only */
 	uint32_t count;
 };
 /* How many frames are held so; the first `max` of them in ret. */

@@ -218,6 +218,12 @@ def _audit_image(core: Core, limit: int) -> list[Violation]:
     return audit_tables(machine, [(core.registers.cr3 & lib.XM_PTE_ADDR) // PAGE_SIZE], limit)
 
 
+_HOLDERS = {
+    PageType.SEG_DESC: "descriptor page of set_gdt or of the LDT",
+    PageType.L4: "root of another processor",
+}
+
+
 def unnamed_references(hv: Hypervisor) -> list[Unnamed]:
     """The frames of domains with references that no entry, pin or allocation accounts for, and what they are.
 
@@ -234,10 +240,7 @@ def unnamed_references(hv: Hypervisor) -> list[Unnamed]:
         if mfn
     ]
     for mfn, kind, count in hv.held:
-        what = (
-            "descriptor page of set_gdt or of the LDT" if kind == PageType.SEG_DESC else "page registered by hypercall"
-        )
-        found.append(Unnamed(mfn, what, count, count))
+        found.append(Unnamed(mfn, _HOLDERS.get(kind, "page registered by hypercall"), count, count))
     for mfn in range(hv.machine.frames):
         frame = lib.xm_xen_frame_table(hv._c)[mfn]
         if frame.count_info & lib.XM_PGC_XEN_HEAP and frame.owner in domids:

@@ -126,6 +126,8 @@ static void check_roots(struct audit *a)
 			check_root(a, d, d->kernel_root, "kernel");
 		if (d->user_root)
 			check_root(a, d, d->user_root, "user");
+		if (!d->kernel_root && !d->user_root && !d->cr3)
+			continue; /* a domain without a processor */
 		if (!selected)
 			xm_audit_report(a, XM_I_CR3, 0, "domain %u runs in %s mode without a root", d->domid,
 					d->user_mode ? "user" : "kernel");

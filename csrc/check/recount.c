@@ -210,6 +210,8 @@ void xm_audit_recount(struct audit *a)
 				a->re[a->held[i].mfn].refs++;
 			else
 				take(a, a->held[i].mfn, a->held[i].type);
+			if (a->held[i].type == XM_PGT_L4)
+				found_table(a, a->held[i].mfn, 4);
 		}
 	for (uint64_t mfn = 0; mfn < a->frames; mfn++)
 		if (a->claims[mfn].count_info | a->claims[mfn].type_info)

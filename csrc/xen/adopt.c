@@ -10,8 +10,10 @@
  *	byte 24		owner: one word for each domain, as a compressed pointer
  *	byte 28		of a table: nr_validated_ptes and partial_flags (16 bits), linear_pt_count (16 bits)
  *
- * A domain is known by its word only: dom0's is that of CR3's frame, dom_io's that of frame 0, dom_xen's that of the
- * M2P's frames, which are pages of Xen's heap.
+ * A domain is known by its word: dom0's is that of CR3's frame, dom_io's that of frame 0, that of another domain owns
+ * memory which is not of Xen's heap.  Words that own pages of Xen's heap alone, such as the M2P's frames, are dom_xen's.
+ * The word is the frame of struct domain, which begins with the domain's number; where the image lacks it, the domains
+ * beside dom0 are numbered from 1 on, in the order in which their memory is met.
  *
  * Xen 4.17: struct page_info (arch/x86/include/asm/mm.h), the layout of the address space (asm/config.h).
  */
@@ -21,13 +23,13 @@
 
 #define RECORD_SIZE 32
 #define RECORDS_IN_PAGE (XM_PAGE_SIZE / RECORD_SIZE)
-#define HELD_MOST 4 /* registrations of one page */
+#define HELD_MOST 16 /* registrations of one page */
 
 struct adoption {
 	struct xm_xen *x;
 	struct xm_cpu cpu; /* walks as Xen itself does */
 	uint64_t culprit;
-	uint32_t dom_word;
+	uint32_t word[XM_MAX_DOMAINS]; /* of each domain, 0: none */
 	uint32_t io_word;
 };
 
@@ -83,8 +85,40 @@ static int read_owner_words(struct adoption *a, uint64_t root)
 	dom += root % RECORDS_IN_PAGE * 4;
 	if (is_free(dom) || !(dom[1] & XM_PGC_COUNT_MASK) || dom[2] >> XM_PGT_TYPE_SHIFT != XM_PGT_L4)
 		return give_up(a, XM_E_STATE, root);
-	a->dom_word = owner_word(dom);
+	a->word[0] = owner_word(dom);
 	a->io_word = owner_word(io);
+	return XM_OK;
+}
+
+static unsigned domid_of(const struct adoption *a, uint32_t word)
+{
+	unsigned id = 0;
+
+	while (id < XM_MAX_DOMAINS && a->word[id] != word)
+		id++;
+	return id;
+}
+
+/* Another domain's memory: the domain gets a number. */
+static int name_owner(struct adoption *a, uint64_t mfn, const uint64_t *record)
+{
+	uint32_t word = owner_word(record);
+	uint64_t id = 0;
+
+	if (is_free(record) || (record[1] == ~0ULL && record[2] == ~0ULL) || !(record[1] & XM_PGC_COUNT_MASK))
+		return XM_OK;
+	if ((record[1] & XM_PGC_XEN_HEAP) || word == a->io_word || domid_of(a, word) < XM_MAX_DOMAINS)
+		return XM_OK;
+	if (!word)
+		return give_up(a, XM_E_STATE, mfn);
+	if (word < a->x->max_page && xm_has_frame(a->x->machine, word))
+		id = (uint16_t)*xm_words(a->x->machine, word);
+	if (!id || id >= XM_MAX_DOMAINS || a->word[id])
+		for (id = 1; id < XM_MAX_DOMAINS && a->word[id];)
+			id++;
+	if (id == XM_MAX_DOMAINS)
+		return give_up(a, XM_E_LIMIT, mfn);
+	a->word[id] = word;
 	return XM_OK;
 }
 
@@ -113,8 +147,8 @@ static int read_record(struct adoption *a, uint64_t mfn, const uint64_t *record)
 		return XM_OK; /* Xen's own */
 	f->count_info = record[1];
 	f->type_info = record[2];
-	if (owner_word(record) == a->dom_word)
-		f->owner = 0;
+	if (domid_of(a, owner_word(record)) < XM_MAX_DOMAINS)
+		f->owner = (uint16_t)domid_of(a, owner_word(record));
 	else if (owner_word(record) == a->io_word)
 		f->owner = XM_DOMID_IO;
 	else if (record[1] & XM_PGC_XEN_HEAP)
@@ -130,7 +164,7 @@ static int read_record(struct adoption *a, uint64_t mfn, const uint64_t *record)
 
 static int is_table(const struct xm_frame *f)
 {
-	return f->owner == 0 && xm_type(f) >= XM_PGT_L1 && xm_type(f) <= XM_PGT_L4 && xm_type_count(f) &&
+	return f->owner < XM_MAX_DOMAINS && xm_type(f) >= XM_PGT_L1 && xm_type(f) <= XM_PGT_L4 && xm_type_count(f) &&
 	       (f->type_info & XM_PGT_VALIDATED);
 }
 
@@ -139,6 +173,12 @@ static int read_books(struct adoption *a)
 	const uint64_t *records = NULL;
 	int status = XM_OK;
 
+	for (uint64_t mfn = 0; !status && mfn < a->x->max_page; mfn++) {
+		if (mfn % RECORDS_IN_PAGE == 0)
+			status = find_records(a, mfn, &records);
+		if (!status && records)
+			status = name_owner(a, mfn, records + mfn % RECORDS_IN_PAGE * 4);
+	}
 	for (uint64_t mfn = 0; !status && mfn < a->x->max_page; mfn++) {
 		if (mfn % RECORDS_IN_PAGE == 0)
 			status = find_records(a, mfn, &records);
@@ -160,30 +200,88 @@ static int64_t root_references(const struct xm_frame *f)
 	return f->linear_pt_count < 0 ? n + f->linear_pt_count : n;
 }
 
-/* The processor's two roots.  A user root has slot 256 empty, for only the kernel is shown the M2P, and that tells which
- * of the two is loaded. */
+/* How many processors have this frame as a root. */
+static int64_t loads(const struct xm_xen *x, const struct xm_domain *d, uint64_t mfn)
+{
+	const struct xm_frame *f = &x->frame[mfn];
+
+	return f->owner == d->domid && is_table(f) && xm_type(f) == XM_PGT_L4 ? root_references(f) : 0;
+}
+
+/* A user root has slot 256 empty, for only the kernel is shown the M2P. */
+static int is_user_root(const struct xm_xen *x, uint64_t mfn)
+{
+	return !xm_words(x->machine, mfn)[XM_L4_FIRST_XEN_SLOT];
+}
+
+/* How well two roots go together: those of one process have entries in common. */
+static unsigned in_common(const struct xm_xen *x, uint64_t a, uint64_t b)
+{
+	const uint64_t *p = xm_words(x->machine, a), *q = xm_words(x->machine, b);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 512; i++)
+		n += xm_is_guest_l4_slot(x, i) && (p[i] & XM_PTE_P) && xm_entry_mfn(p[i]) == xm_entry_mfn(q[i]);
+	return n;
+}
+
+/* The other root of the processor that has this one: with several processors, the likeliest. */
+static uint64_t partner(const struct xm_xen *x, const struct xm_domain *d, uint64_t root)
+{
+	unsigned best = 0, candidates = 0;
+	uint64_t found = 0;
+
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++) {
+		unsigned fit;
+
+		if (loads(x, d, mfn) - (mfn == root) < 1)
+			continue;
+		candidates++;
+		fit = 1 + in_common(x, root, mfn) + (is_user_root(x, root) != is_user_root(x, mfn) ? 1024U : 0);
+		if (fit > best) {
+			best = fit;
+			found = mfn;
+		}
+	}
+	return candidates == 1 || best > 1024 ? found : 0;
+}
+
+static void hold_root(struct xm_xen *x, uint64_t mfn, int64_t n)
+{
+	if (n > 0 && x->nheld < XM_MAX_HELD)
+		x->held[x->nheld++] = (struct xm_held){mfn, XM_PGT_L4, (uint32_t)n};
+}
+
+/* Roots of the domain's processor; those that are left are other processors'. */
 static int find_roots(struct adoption *a, struct xm_domain *d, uint64_t loaded)
 {
 	struct xm_xen *x = a->x;
-	uint64_t other = 0;
+	uint64_t other;
 
-	if (!is_table(&x->frame[loaded]) || xm_type(&x->frame[loaded]) != XM_PGT_L4)
-		return give_up(a, XM_E_STATE, loaded);
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++) {
-		const struct xm_frame *f = &x->frame[mfn];
-		int64_t n = is_table(f) && xm_type(f) == XM_PGT_L4 ? root_references(f) : 0;
-
-		if (mfn == loaded && n == 2)
-			other = mfn;
-		else if (mfn == loaded ? n != 1 : n != 0 && (n != 1 || other))
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		if (loads(x, d, mfn) < 0)
 			return give_up(a, XM_E_STATE, mfn);
-		else if (mfn != loaded && n == 1)
-			other = mfn;
-	}
-	d->vcpu.user_mode = other && other != loaded && !xm_words(x->machine, loaded)[XM_L4_FIRST_XEN_SLOT];
+	if (loads(x, d, loaded) < 1)
+		return give_up(a, XM_E_STATE, loaded);
+	other = partner(x, d, loaded);
+	d->vcpu.user_mode = other && other != loaded && is_user_root(x, loaded);
 	d->vcpu.kernel_root = d->vcpu.user_mode ? other : loaded;
 	d->vcpu.user_root = d->vcpu.user_mode ? loaded : other;
+	d->vcpu.cpu.cr3 = loaded << XM_PAGE_SHIFT;
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		hold_root(x, mfn, loads(x, d, mfn) - (mfn == loaded) - (mfn == other));
 	return XM_OK;
+}
+
+/* A root of a domain that does not run: a kernel's, where there is one; 0: it has no processor. */
+static uint64_t first_root(const struct xm_xen *x, const struct xm_domain *d)
+{
+	uint64_t found = 0;
+
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		if (loads(x, d, mfn) > 0 && (!found || (is_user_root(x, found) && !is_user_root(x, mfn))))
+			found = mfn;
+	return found;
 }
 
 /* ---- what is in no table ------------------------------------------------------------------------------------------ */
@@ -216,7 +314,7 @@ static void hold(struct xm_xen *x, uint64_t mfn, struct counted n)
 	uint64_t refs = (f->count_info & XM_PGC_COUNT_MASK) - n.refs - 1, types = xm_type_count(f) - n.types;
 	unsigned type = xm_type(f);
 
-	if (f->owner != 0 || (f->count_info & XM_PGC_XEN_HEAP) || !(f->count_info & XM_PGC_ALLOCATED))
+	if (f->owner >= XM_MAX_DOMAINS || (f->count_info & XM_PGC_XEN_HEAP) || !(f->count_info & XM_PGC_ALLOCATED))
 		return;
 	if ((type != XM_PGT_SEG_DESC && type != XM_PGT_WRITABLE) || refs != types || refs == 0 || refs > HELD_MOST)
 		return;
@@ -260,12 +358,12 @@ static void find_m2p(struct adoption *a, const struct xm_domain *d)
 		x->m2p++;
 }
 
-static uint64_t highest_pfn(const struct xm_xen *x, uint64_t *p2m)
+static uint64_t highest_pfn(const struct xm_xen *x, unsigned domid, uint64_t *p2m)
 {
 	uint64_t n = 0;
 
 	for (uint64_t mfn = 0; mfn < x->max_page; mfn++) {
-		uint64_t pfn = x->frame[mfn].owner == 0 ? xm_xen_m2p(x, mfn) : ~0ULL;
+		uint64_t pfn = x->frame[mfn].owner == domid ? xm_xen_m2p(x, mfn) : ~0ULL;
 
 		if (pfn >= x->max_page)
 			continue;
@@ -277,39 +375,71 @@ static uint64_t highest_pfn(const struct xm_xen *x, uint64_t *p2m)
 	return n;
 }
 
-static int make_domain(struct adoption *a, uint64_t loaded)
+/* Any of its L4s tells where a domain's own area is. */
+static uint64_t any_l4(const struct xm_xen *x, unsigned domid)
+{
+	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
+		if (x->frame[mfn].owner == domid && is_table(&x->frame[mfn]) && xm_type(&x->frame[mfn]) == XM_PGT_L4)
+			return mfn;
+	return 0;
+}
+
+static int make_domain(struct adoption *a, unsigned domid, uint64_t loaded)
 {
 	struct xm_xen *x = a->x;
 	struct xm_domain *d = xm_domain_allocate(x, x->max_page);
-	const uint64_t *l4;
+	uint64_t l4 = loaded ? loaded : any_l4(x, domid);
 	int status;
 
 	if (!d)
 		return XM_E_MEMORY;
 	d->alive = 1;
-	d->privileged = 1;
+	d->domid = (uint16_t)domid;
+	d->privileged = domid == 0;
 	d->max_pages = UINT32_MAX;
 	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		d->tot_pages += x->frame[mfn].owner == 0 && !(x->frame[mfn].count_info & XM_PGC_XEN_HEAP);
-	x->domain[0] = d;
-	x->ndomains = 1;
+		d->tot_pages += x->frame[mfn].owner == domid && !(x->frame[mfn].count_info & XM_PGC_XEN_HEAP);
+	x->domain[domid] = d;
+	x->ndomains++;
 	status = xm_domain_init_vcpu(d);
-	if (!status)
+	if (!loaded)
+		loaded = first_root(x, d);
+	if (!status && loaded)
 		status = find_roots(a, d, loaded);
+	if (l4)
+		d->perdomain_l3 = xm_entry_mfn(xm_words(x->machine, l4)[260]);
+	return status;
+}
+
+/* After find_m2p, by which the M2P can be read. */
+static void fill_p2m(struct xm_domain *d)
+{
+	memset(d->p2m, 0xff, d->xen->max_page * sizeof(*d->p2m));
+	d->nframes = highest_pfn(d->xen, d->domid, d->p2m);
+}
+
+static int make_domains(struct adoption *a, uint64_t loaded)
+{
+	struct xm_xen *x = a->x;
+	int status = make_domain(a, 0, loaded);
+	const uint64_t *l4;
+
+	for (unsigned id = 1; !status && id < XM_MAX_DOMAINS; id++)
+		if (a->word[id])
+			status = make_domain(a, id, 0);
 	if (status)
 		return status;
-	d->vcpu.cpu.cr3 = loaded << XM_PAGE_SHIFT;
-	l4 = xm_words(x->machine, d->vcpu.kernel_root);
-	d->perdomain_l3 = xm_entry_mfn(l4[260]);
+	l4 = xm_words(x->machine, x->domain[0]->vcpu.kernel_root);
 	x->own_slot[257 - XM_L4_FIRST_XEN_SLOT] = l4[257];
 	for (unsigned i = 261; i <= XM_L4_LAST_XEN_SLOT; i++)
 		x->own_slot[i - XM_L4_FIRST_XEN_SLOT] = l4[i];
-	find_m2p(a, d);
-	memset(d->p2m, 0xff, x->max_page * sizeof(*d->p2m));
-	d->nframes = highest_pfn(x, d->p2m);
+	find_m2p(a, x->domain[0]);
+	for (unsigned id = 0; id < XM_MAX_DOMAINS; id++)
+		if (x->domain[id])
+			fill_p2m(x->domain[id]);
 	status = find_held(a);
 	if (!status)
-		xm_adopt_descriptor_tables(d, &a->cpu);
+		xm_adopt_descriptor_tables(x->domain[0], &a->cpu);
 	return status;
 }
 
@@ -350,7 +480,7 @@ struct xm_xen *xm_xen_adopt(struct xm_machine *m, const struct xm_xen_options *o
 	if (!status)
 		status = read_books(&a);
 	if (!status)
-		status = make_domain(&a, root);
+		status = make_domains(&a, root);
 out:
 	*status_ret = status;
 	if (!status)

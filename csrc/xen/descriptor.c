@@ -406,7 +406,7 @@ void xm_adopt_descriptor_tables(struct xm_domain *d, const struct xm_cpu *cpu)
 	for (uint64_t i = 0; i < x->nheld && page < XM_GDT_PAGES;) {
 		uint64_t mfn = x->held[i].mfn;
 
-		if (x->held[i].type != XM_PGT_SEG_DESC || !claim(x, mfn)) {
+		if (x->held[i].type != XM_PGT_SEG_DESC || x->frame[mfn].owner != d->domid || !claim(x, mfn)) {
 			i++;
 			continue;
 		}
