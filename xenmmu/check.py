@@ -240,7 +240,9 @@ def unnamed_references(hv: Hypervisor) -> list[Unnamed]:
         if mfn
     ]
     for mfn, kind, count in hv.held:
-        found.append(Unnamed(mfn, _HOLDERS.get(kind, "page registered by hypercall"), count, count))
+        partial = lib.xm_xen_frame_table(hv._c)[mfn].type_info & lib.XM_PGT_PARTIAL
+        what = "validation that was interrupted" if partial else _HOLDERS.get(kind, "page registered by hypercall")
+        found.append(Unnamed(mfn, what, count, count if kind else 0))
     for mfn in range(hv.machine.frames):
         frame = lib.xm_xen_frame_table(hv._c)[mfn]
         if frame.count_info & lib.XM_PGC_XEN_HEAP and frame.owner in domids:

@@ -36,7 +36,7 @@ static void check_type(struct audit *a, uint64_t mfn, const struct xm_frame *f, 
 		xm_audit_report(a, as_table ? XM_I_LVL : XM_I_EXCL, mfn, "referenced as %s, its type is %s",
 				type_name[low], type_name[claimed_type(f)]);
 	}
-	if (as_table && !(f->type_info & XM_PGT_VALIDATED))
+	if (as_table && !(f->type_info & (XM_PGT_VALIDATED | (r->levels ? 0 : XM_PGT_PARTIAL))))
 		xm_audit_report(a, XM_I_LVL, mfn, "in use as an %s table, and not validated", type_name[low]);
 }
 

@@ -2,7 +2,7 @@
  * adopt.c - taking over a running Xen from captured memory.
  *
  * Knows: where a running Xen 4.17 keeps struct page_info and how it lies there, so that its books can be read by walking
- * from CR3; which references are in no table.  Does not know: how the memory was captured, or file formats.
+ * from CR3.  Does not know: how the memory was captured, or file formats; which references are in no table (holders.c).
  *
  *	byte 0		list links				not needed
  *	byte 8		count_info
@@ -23,7 +23,6 @@
 
 #define RECORD_SIZE 32
 #define RECORDS_IN_PAGE (XM_PAGE_SIZE / RECORD_SIZE)
-#define HELD_MOST 16 /* registrations of one page */
 
 struct adoption {
 	struct xm_xen *x;
@@ -162,12 +161,6 @@ static int read_record(struct adoption *a, uint64_t mfn, const uint64_t *record)
 	return XM_OK;
 }
 
-static int is_table(const struct xm_frame *f)
-{
-	return f->owner < XM_MAX_DOMAINS && xm_type(f) >= XM_PGT_L1 && xm_type(f) <= XM_PGT_L4 && xm_type_count(f) &&
-	       (f->type_info & XM_PGT_VALIDATED);
-}
-
 static int read_books(struct adoption *a)
 {
 	const uint64_t *records = NULL;
@@ -184,159 +177,10 @@ static int read_books(struct adoption *a)
 			status = find_records(a, mfn, &records);
 		if (!status)
 			status = read_record(a, mfn, records ? records + mfn % RECORDS_IN_PAGE * 4 : NULL);
-		if (!status && is_table(&a->x->frame[mfn]) && !xm_has_frame(a->x->machine, mfn))
+		if (!status && xm_is_live_table(&a->x->frame[mfn]) && !xm_has_frame(a->x->machine, mfn))
 			status = give_up(a, XM_E_RANGE, mfn);
 	}
 	return status;
-}
-
-/* ---- roots -------------------------------------------------------------------------------------------------------- */
-
-/* References on an L4 as a root: its type references but for its pin and its linear uses. */
-static int64_t root_references(const struct xm_frame *f)
-{
-	int64_t n = (int64_t)xm_type_count(f) - ((f->type_info & XM_PGT_PINNED) != 0);
-
-	return f->linear_pt_count < 0 ? n + f->linear_pt_count : n;
-}
-
-/* How many processors have this frame as a root. */
-static int64_t loads(const struct xm_xen *x, const struct xm_domain *d, uint64_t mfn)
-{
-	const struct xm_frame *f = &x->frame[mfn];
-
-	return f->owner == d->domid && is_table(f) && xm_type(f) == XM_PGT_L4 ? root_references(f) : 0;
-}
-
-/* A user root has slot 256 empty, for only the kernel is shown the M2P. */
-static int is_user_root(const struct xm_xen *x, uint64_t mfn)
-{
-	return !xm_words(x->machine, mfn)[XM_L4_FIRST_XEN_SLOT];
-}
-
-/* How well two roots go together: those of one process have entries in common. */
-static unsigned in_common(const struct xm_xen *x, uint64_t a, uint64_t b)
-{
-	const uint64_t *p = xm_words(x->machine, a), *q = xm_words(x->machine, b);
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < 512; i++)
-		n += xm_is_guest_l4_slot(x, i) && (p[i] & XM_PTE_P) && xm_entry_mfn(p[i]) == xm_entry_mfn(q[i]);
-	return n;
-}
-
-/* The other root of the processor that has this one: with several processors, the likeliest. */
-static uint64_t partner(const struct xm_xen *x, const struct xm_domain *d, uint64_t root)
-{
-	unsigned best = 0, candidates = 0;
-	uint64_t found = 0;
-
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++) {
-		unsigned fit;
-
-		if (loads(x, d, mfn) - (mfn == root) < 1)
-			continue;
-		candidates++;
-		fit = 1 + in_common(x, root, mfn) + (is_user_root(x, root) != is_user_root(x, mfn) ? 1024U : 0);
-		if (fit > best) {
-			best = fit;
-			found = mfn;
-		}
-	}
-	return candidates == 1 || best > 1024 ? found : 0;
-}
-
-static void hold_root(struct xm_xen *x, uint64_t mfn, int64_t n)
-{
-	if (n > 0 && x->nheld < XM_MAX_HELD)
-		x->held[x->nheld++] = (struct xm_held){mfn, XM_PGT_L4, (uint32_t)n};
-}
-
-/* Roots of the domain's processor; those that are left are other processors'. */
-static int find_roots(struct adoption *a, struct xm_domain *d, uint64_t loaded)
-{
-	struct xm_xen *x = a->x;
-	uint64_t other;
-
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		if (loads(x, d, mfn) < 0)
-			return give_up(a, XM_E_STATE, mfn);
-	if (loads(x, d, loaded) < 1)
-		return give_up(a, XM_E_STATE, loaded);
-	other = partner(x, d, loaded);
-	d->vcpu.user_mode = other && other != loaded && is_user_root(x, loaded);
-	d->vcpu.kernel_root = d->vcpu.user_mode ? other : loaded;
-	d->vcpu.user_root = d->vcpu.user_mode ? loaded : other;
-	d->vcpu.cpu.cr3 = loaded << XM_PAGE_SHIFT;
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		hold_root(x, mfn, loads(x, d, mfn) - (mfn == loaded) - (mfn == other));
-	return XM_OK;
-}
-
-/* A root of a domain that does not run: a kernel's, where there is one; 0: it has no processor. */
-static uint64_t first_root(const struct xm_xen *x, const struct xm_domain *d)
-{
-	uint64_t found = 0;
-
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		if (loads(x, d, mfn) > 0 && (!found || (is_user_root(x, found) && !is_user_root(x, mfn))))
-			found = mfn;
-	return found;
-}
-
-/* ---- what is in no table ------------------------------------------------------------------------------------------ */
-
-struct counted {
-	uint32_t refs;
-	uint32_t types;
-};
-
-static void count_table(const struct xm_xen *x, struct counted *n, uint64_t table)
-{
-	unsigned level = xm_type(&x->frame[table]);
-	const uint64_t *words = xm_words(x->machine, table);
-
-	for (unsigned i = 0; i < 512; i++) {
-		uint64_t mfn = xm_entry_mfn(words[i]);
-
-		if (!(words[i] & XM_PTE_P) || mfn >= x->max_page || x->frame[mfn].owner == XM_DOMID_IO)
-			continue;
-		if ((level > 1 && mfn == table) || (level == 4 && !xm_is_guest_l4_slot(x, i)))
-			continue;
-		n[mfn].refs++;
-		n[mfn].types += level > 1 || (words[i] & XM_PTE_RW);
-	}
-}
-
-static void hold(struct xm_xen *x, uint64_t mfn, struct counted n)
-{
-	const struct xm_frame *f = &x->frame[mfn];
-	uint64_t refs = (f->count_info & XM_PGC_COUNT_MASK) - n.refs - 1, types = xm_type_count(f) - n.types;
-	unsigned type = xm_type(f);
-
-	if (f->owner >= XM_MAX_DOMAINS || (f->count_info & XM_PGC_XEN_HEAP) || !(f->count_info & XM_PGC_ALLOCATED))
-		return;
-	if ((type != XM_PGT_SEG_DESC && type != XM_PGT_WRITABLE) || refs != types || refs == 0 || refs > HELD_MOST)
-		return;
-	if (x->nheld < XM_MAX_HELD)
-		x->held[x->nheld++] = (struct xm_held){mfn, type, (uint32_t)refs};
-}
-
-/* Frames whose two counts exceed the entries that name them by the same: Xen holds them for a hypercall. */
-static int find_held(struct adoption *a)
-{
-	struct xm_xen *x = a->x;
-	struct counted *n = calloc(x->max_page, sizeof(*n));
-
-	if (!n)
-		return XM_E_MEMORY;
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		if (is_table(&x->frame[mfn]))
-			count_table(x, n, mfn);
-	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		hold(x, mfn, n[mfn]);
-	free(n);
-	return XM_OK;
 }
 
 /* ---- the domain ---------------------------------------------------------------------------------------------------- */
@@ -379,7 +223,8 @@ static uint64_t highest_pfn(const struct xm_xen *x, unsigned domid, uint64_t *p2
 static uint64_t any_l4(const struct xm_xen *x, unsigned domid)
 {
 	for (uint64_t mfn = 0; mfn < x->max_page; mfn++)
-		if (x->frame[mfn].owner == domid && is_table(&x->frame[mfn]) && xm_type(&x->frame[mfn]) == XM_PGT_L4)
+		if (x->frame[mfn].owner == domid && xm_is_live_table(&x->frame[mfn]) &&
+		    xm_type(&x->frame[mfn]) == XM_PGT_L4)
 			return mfn;
 	return 0;
 }
@@ -403,9 +248,9 @@ static int make_domain(struct adoption *a, unsigned domid, uint64_t loaded)
 	x->ndomains++;
 	status = xm_domain_init_vcpu(d);
 	if (!loaded)
-		loaded = first_root(x, d);
+		loaded = xm_adopt_first_root(d);
 	if (!status && loaded)
-		status = find_roots(a, d, loaded);
+		status = xm_adopt_roots(d, loaded, &a->culprit);
 	if (l4)
 		d->perdomain_l3 = xm_entry_mfn(xm_words(x->machine, l4)[260]);
 	return status;
@@ -437,7 +282,7 @@ static int make_domains(struct adoption *a, uint64_t loaded)
 	for (unsigned id = 0; id < XM_MAX_DOMAINS; id++)
 		if (x->domain[id])
 			fill_p2m(x->domain[id]);
-	status = find_held(a);
+	status = xm_adopt_held(x);
 	if (!status)
 		xm_adopt_descriptor_tables(x->domain[0], &a->cpu);
 	return status;

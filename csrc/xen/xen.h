@@ -127,6 +127,13 @@ static inline uint64_t xm_type_count(const struct xm_frame *f)
 	return f->type_info & XM_PGT_COUNT_MASK;
 }
 
+/* A domain's table that is in use. */
+static inline int xm_is_live_table(const struct xm_frame *f)
+{
+	return f->owner < XM_MAX_DOMAINS && xm_type(f) >= XM_PGT_L1 && xm_type(f) <= XM_PGT_L4 && xm_type_count(f) &&
+	       (f->type_info & XM_PGT_VALIDATED);
+}
+
 static inline int xm_refuse(struct xm_xen *x, int reason, uint64_t mfn, unsigned level, unsigned slot)
 {
 	x->at.mfn = mfn;
@@ -235,6 +242,11 @@ int xm_finish(struct xm_domain *d, int reason, struct xm_result *ret);
 struct xm_domain *xm_domain_by_id(const struct xm_xen *x, unsigned domid);
 int xm_foreigndom(const struct xm_domain *d, unsigned fd, unsigned *owner_ret);
 int xm_may_target(const struct xm_domain *d, unsigned owner);
+
+/* holders.c */
+int xm_adopt_roots(struct xm_domain *d, uint64_t loaded, uint64_t *culprit_ret);
+uint64_t xm_adopt_first_root(const struct xm_domain *d);
+int xm_adopt_held(struct xm_xen *x);
 
 /* vcpu.c */
 void xm_flush_tlb(struct xm_domain *d);
