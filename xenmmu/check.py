@@ -203,6 +203,9 @@ def audit(target: Any, limit: int = 1000) -> list[Violation]:
     raise BadArgument(f"audit({target!r}): neither a Hypervisor nor a netbsd.Kernel nor an image")
 
 
+_MOST_FRAMES = 1 << 28
+
+
 def _audit_image(core: Core, limit: int) -> list[Violation]:
     if core.registers is None:
         raise BadImage(f"{core.path}: no note says what CR3 is")
@@ -215,6 +218,8 @@ def _audit_image(core: Core, limit: int) -> list[Violation]:
         raise BadImage(f"{core.path}: does not hold memory that is needed: {error}") from None
     if captured:
         return audit(Hypervisor.from_image(core), limit)
+    if machine.frames > _MOST_FRAMES:
+        raise NotImplementedError(f"auditing a machine of {machine.frames} frames, more than 1 TiB, is not built yet")
     return audit_tables(machine, [(core.registers.cr3 & lib.XM_PTE_ADDR) // PAGE_SIZE], limit)
 
 

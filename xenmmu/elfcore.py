@@ -98,6 +98,7 @@ class Core:
         if phentsize != _PHDR.size or phnum == 0xFFFF or phoff + phnum * phentsize > len(data):
             raise self._bad("damaged or truncated program headers")
         segments, notes = [], []
+        placed: list[tuple[int, int, int]] = []
         for i in range(phnum):
             kind, _, offset, _, pa, filesz, memsz, _ = _PHDR.unpack_from(data, phoff + i * phentsize)
             if kind not in (_PT_LOAD, _PT_NOTE):
@@ -110,9 +111,20 @@ class Core:
                 raise self._bad(f"segment {i} is not made of whole frames")
             elif filesz:
                 segments.append(Segment(pa // PAGE_SIZE, data[offset : offset + filesz]))
+                placed.append((pa, filesz, offset))
         if not segments:
             raise self._bad("holds no memory")
+        self._check_overlaps(sorted(placed))
         return tuple(segments), tuple(notes)
+
+    def _check_overlaps(self, placed: list[tuple[int, int, int]]) -> None:
+        """A dump by linear address has the same bytes several times; two versions of a frame are damage."""
+        end, shift = 0, 0
+        for pa, size, offset in placed:
+            if pa < end and offset - pa != shift:
+                raise self._bad(f"two segments hold frame {pa // PAGE_SIZE:#x}")
+            if pa + size > end:
+                end, shift = pa + size, offset - pa
 
     def _read_notes(self, data: bytes) -> list[Note]:
         notes, at = [], 0
@@ -150,12 +162,17 @@ class Core:
         frames = self.frames if frames is None else frames
         if not isinstance(frames, int) or frames < self.frames:
             raise BadArgument(f"{frames!r} frames are too few: the image holds frame {self.frames - 1:#x}")
+        return self._machine(frames)
+
+    def _machine(self, frames: int) -> Machine:
+        """As `machine`, and what the image holds beyond is left out."""
         m = Machine(frames * PAGE_SIZE)
         status = lib.xm_machine_forget(m._c)
         if status:
             fail(status, "machine()")
         for mfn, data in self.segments:
-            m.write(mfn * PAGE_SIZE, data)
+            if mfn < frames:
+                m.write(mfn * PAGE_SIZE, data[: (frames - mfn) * PAGE_SIZE])
         return m
 
 

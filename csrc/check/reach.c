@@ -18,7 +18,7 @@
 
 struct reach {
 	struct audit *a;
-	struct list at[5]; /* at[d]: frames that can stand at depth d */
+	struct list at[5]; /* at[d]: frames that can stand at depth d; at[0]: frames reported */
 	int invariant;
 };
 
@@ -39,6 +39,7 @@ static void hit(struct reach *w, uint64_t target, uint64_t table, unsigned depth
 	if (!r->special || (r->reached & REPORTED))
 		return;
 	r->reached |= REPORTED;
+	xm_audit_push(w->a, &w->at[0], target);
 	xm_audit_report(w->a, w->invariant, target, "writable from ring 3 through entry %u of frame %#llx at level %u",
 			slot, (unsigned long long)table, depth);
 }
@@ -106,8 +107,9 @@ void xm_audit_reach(struct audit *a, const struct list *roots, int invariant)
 	for (unsigned depth = 4; depth >= 1; depth--)
 		for (size_t i = 0; i < w.at[depth].n; i++)
 			read_at(&w, w.at[depth].mfn[i], depth);
-	for (uint64_t mfn = 0; mfn < a->frames; mfn++)
-		a->re[mfn].reached = 0;
-	for (unsigned depth = 1; depth <= 4; depth++)
+	for (unsigned depth = 0; depth <= 4; depth++) {
+		for (size_t i = 0; i < w.at[depth].n; i++)
+			a->re[w.at[depth].mfn[i]].reached = 0;
 		free(w.at[depth].mfn);
+	}
 }

@@ -19,8 +19,6 @@
  */
 #include "xen.h"
 
-#include <stdlib.h>
-
 #define RECORD_SIZE 32
 #define RECORDS_IN_PAGE (XM_PAGE_SIZE / RECORD_SIZE)
 

@@ -12,7 +12,7 @@ from typing import Any
 from xenmmu._core import ffi, lib
 from xenmmu.elfcore import BadImage, Core
 from xenmmu.errors import BadArgument, OutOfRange, fail
-from xenmmu.machine import Machine
+from xenmmu.machine import PAGE_SIZE, Machine
 from xenmmu.x86 import Cpu
 from xenmmu.xen.domain import Domain
 from xenmmu.xen.names import _MUTANTS, _PAGE_TYPES, _VERSIONS, INVALID_M2P_ENTRY, FrameInfo, Held, Options, _bad
@@ -27,18 +27,26 @@ _ALLOCATED: int = lib.XM_PGC_ALLOCATED
 _XEN_HEAP: int = lib.XM_PGC_XEN_HEAP
 # Bytes of a struct page_info in memory.
 _RECORD = 32
+# A frame table that is longer than what is mapped of it by more than this is damage: Xen leaves large holes out.
+_SPARSEST = 64
 
 
 def captured_frames(machine: Machine, cr3: int) -> int:
     """The number of frames that the Xen under this CR3 keeps records of, read from its address space; 0: no Xen there.
 
-    Raises OutOfRange when a table on the way is missing from the machine.
+    Raises OutOfRange when a table on the way, or the frame table itself, is missing from the machine, or when the frame
+    table has so large holes that it is none.
     """
     start: int = lib.XM_FRAMETABLE_VIRT_START
-    end = start
+    end, held = start, 0
     cpu = Cpu(machine, cr3=cr3 & lib.XM_PTE_ADDR, vendor="amd", maxphyaddr=52)
     for leaf in cpu.mappings(start, lib.XM_FRAMETABLE_VIRT_END - 1):
-        end = leaf.va + leaf.size
+        end, held = leaf.va + leaf.size, held + leaf.size
+        last = leaf.pa + leaf.size - PAGE_SIZE
+        if last >= machine.frames * PAGE_SIZE or not lib.xm_machine_has_frame(machine._c, last // PAGE_SIZE):
+            raise OutOfRange(f"frame {last // PAGE_SIZE:#x} of Xen's frame table")
+    if end - start > held * _SPARSEST:
+        raise OutOfRange(f"most of Xen's frame table, which ends at {end:#x}")
     return (end - start) // _RECORD
 
 
@@ -78,11 +86,15 @@ class Hypervisor:
 
     @classmethod
     def from_image(cls, path: str | os.PathLike[str] | Core, options: Options | None = None) -> Hypervisor:
-        """Take over a captured Xen 4.17 with one PV domain, dom0: its tables, types, counts, roots and M2P.
+        """Take over a captured Xen 4.17 and its PV domains: their tables, types, counts, roots and M2P.
 
         `path` is an ELF core file with the memory and the registers (perhaps compressed by xz), or a Core.  The domain
-        is ``domains[0]``; hypercalls work on it as they would have on the captured system.  What the image does not
-        hold is missing, not zero: validating such a frame is refused with NOT_CAPTURED, an access to it is OutOfRange.
+        of CR3 is ``domains[0]``; hypercalls work on it as they would have on the captured system.  Other domains have
+        their own numbers where the image holds Xen's struct domain, and are numbered from 1 on where it does not.
+        There is one virtual processor a domain, for the first that of CR3; what others had as roots is in `held`.
+
+        What the image does not hold is missing, not zero: validating such a frame is refused with NOT_CAPTURED, an
+        access to it is OutOfRange.
         Without the M2P in the image ``m2p()`` is INVALID_M2P_ENTRY and the domain has no ``mfns``.  No new domain can
         be made.  Raises BadImage when the file is no image, or no such Xen can be found in it.
         """
@@ -101,8 +113,9 @@ class Hypervisor:
             raise BadImage(f"{core.path}: does not hold memory that is needed: {error}") from None
         if not top:
             raise BadImage(f"{core.path}: no frame table of a Xen is mapped")
-        if top > machine.frames:
-            machine = core.machine(top)
+        if top != machine.frames:
+            # Beyond lie the ROM and the memory of devices, if anything.
+            machine = core._machine(top)
         status, mfn = ffi.new("int *"), ffi.new("uint64_t *")
         c = lib.xm_xen_adopt(machine._c, _c_options(options), core.registers.cr3, status, mfn)
         if c == ffi.NULL:
@@ -110,7 +123,7 @@ class Hypervisor:
             if status[0] == lib.XM_E_RANGE:
                 raise BadImage(f"{core.path}: does not hold memory that is needed{where}")
             if status[0] == lib.XM_E_STATE:
-                raise BadImage(f"{core.path}: not the state of a Xen 4.17 with one PV domain{where}")
+                raise BadImage(f"{core.path}: not the state of a Xen 4.17 with PV domains{where}")
             fail(status[0], f"from_image({core.path})")
         self = cls.__new__(cls)
         self._machine = machine
