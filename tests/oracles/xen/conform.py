@@ -79,7 +79,8 @@ class Comparison:
         self.residue: list[str] = []
         #: What Xen said of the last program.
         self.said: tuple[list[p.Outcome], State]
-        self.kinds: Counter[str] = Counter()
+        #: The seeds of the programs with a difference of each kind; 0 for one with a name.
+        self.differing: dict[str, list[int]] = {}
         #: The first program, by seed, with a difference of each kind.
         self.first: dict[str, tuple[int, p.Program, list[Difference]]] = {}
         self.op_kinds: Counter[str] = Counter()
@@ -169,7 +170,7 @@ class Comparison:
             self.residue.append(str(seed))
         elif found:
             for kind in dict.fromkeys(d.kind for d in found):
-                self.kinds[kind] += 1
+                self.differing.setdefault(kind, []).append(seed)
                 self.first.setdefault(kind, (seed, program, found))
 
     def tell(self, name: str) -> None:
@@ -279,7 +280,8 @@ class Part(NamedTuple):
     version: str
     op_kinds: Counter[str]
     reasons: Counter[Reason]
-    kinds: Counter[str]
+    #: Of each kind of difference, the seeds of the programs.
+    differing: dict[str, list[int]]
     #: Of each kind of difference that it shows, the seed of the first program and the text.
     shown: dict[str, tuple[int, str]]
     kept: list[golden.Case]
@@ -305,7 +307,7 @@ def _work(args: argparse.Namespace, job: int) -> Part:
         shown = {k: (c.first[k][0], _show(c, k)) for k in list(c.first)[: args.show]}
         return Part(
             *(c.programs, c.operations, c.residue, oracle.boots, oracle.version),
-            *(c.op_kinds, reasons, c.kinds, shown, c.kept or []),
+            *(c.op_kinds, reasons, c.differing, shown, c.kept or []),
         )
 
 
@@ -322,13 +324,16 @@ def _show(c: Comparison, kind: str) -> str:
 
 def _report(args: argparse.Namespace, parts: list[Part], seconds: float) -> int:
     operations = sum(part.operations for part in parts)
-    op_kinds, reasons, kinds = Counter[str](), Counter[Reason](), Counter[str]()
+    op_kinds, reasons = Counter[str](), Counter[Reason]()
+    differing: dict[str, list[int]] = {}
     for part in parts:
         op_kinds += part.op_kinds
         reasons += part.reasons
-        kinds += part.kinds
+        for kind, seeds in part.differing.items():
+            differing.setdefault(kind, []).extend(seeds)
     print(
-        f"programs {sum(part.programs for part in parts)}, operations {operations}, differences {sum(kinds.values())}, "
+        f"programs {sum(part.programs for part in parts)}, operations {operations}, "
+        f"differences {sum(map(len, differing.values()))}, "
         f"residue {sum(len(part.residue) for part in parts)}, seconds {seconds:.1f} "
         f"({operations / seconds:.0f} operations/s), boots {sum(part.boots for part in parts)}"
     )
@@ -342,12 +347,12 @@ def _report(args: argparse.Namespace, parts: list[Part], seconds: float) -> int:
         golden.write(args.golden, parts[0].version, cases)
     names = {r.name for r in Reason if r in reasons}
     unexpected = not args.read and not _reasons_as_explained(names, not args.no_linear)
-    for kind, n in kinds.most_common():
-        print(f"  {n:6} programs: {kind}")
+    for kind, seeds in sorted(differing.items(), key=lambda item: -len(item[1])):
+        print(f"  {len(seeds):6} programs: {kind}: {', '.join(str(seed) for seed in sorted(seeds) if seed)}")
     shown = sorted((seed, text) for part in parts for seed, text in part.shown.values())
     for _, text in shown[: args.show]:
         print(text)
-    return 1 if kinds or unexpected else 0
+    return 1 if differing or unexpected else 0
 
 
 def _reasons_as_explained(names: set[str], linear: bool) -> bool:

@@ -215,10 +215,34 @@ def returns() -> Steps:
     ]
 
 
+def user_code() -> Steps:
+    """The code of user mode as a page of descriptors."""
+    accesses = [
+        (
+            f"user mode's {kind} of {size}",
+            (kind, 1, window(L1), size, *((1,) if kind == "store" else ()), *((1, 0) if kind == "cmpxchg" else ())),
+        )
+        for kind in ("load", "store", "cmpxchg")
+        for size in (1, 2, 4, 8)
+    ]
+    return [
+        _entry("a user root", ROOT, p.STUB_SLOT, p.STUB_L3 << 12 | P | RW | US),
+        _entry("that has the window", ROOT, p.WINDOW_SLOT, p.WINDOW_L3 << 12 | P | RW | US),
+        _ext("set", 15, ROOT),
+        *accesses,
+        _ext("an LDT where the code of user mode is", 13, p.USER_STUB, 512),
+        ("a selector in it", ("selector", 0, 300 << 3 | TI | 3)),
+        *((f"again {what}", op) for what, op in accesses),
+        ("user mode's selector", ("selector", 1, 300 << 3 | TI | 3)),
+        _ext("no LDT", 13),
+    ]
+
+
 QUESTIONS: dict[str, tuple[str, Steps]] = {
     "gdt": ("What may be in a GDT, and what happens to it?", gdt()),
     "ldt": ("When are the pages of an LDT taken, and when let go?", ldt()),
     "write-emulation": ("Which stores and exchanges on a page table does Xen do for the kernel?", write_emulation()),
     "iret": ("Where does iret go, with what selectors and flags?", returns()),
+    "ldt-user-code": ("Does the code of user mode stay as it is when it is made an LDT?", user_code()),
     "read-only-mmio": ("What becomes of stores to the I/O APIC's page?", read_only_mmio()),
 }

@@ -159,7 +159,11 @@ trap_common:
 	adc	$0, %edx
 	jmp	on_trap
 
-/* ---- accesses: the same text in kernel mode and, copied to a page of its own, in user mode ------------------------ */
+/* ---- accesses: the same text in kernel mode and, copied to a page of its own, in user mode ------------------------
+ *
+ * A program may have an LDT where that page is.  Xen sets the privilege level of every present descriptor of a page that
+ * it takes for one, so bit 47 of each word of eight bytes has to be clear (guest.c looks): hence a nop, and a long zero.
+ */
 
 	.macro	access name
 	.balign	16
@@ -205,6 +209,7 @@ access cmpxchg2
 	movzwl	%ax, %eax
 	jmp	access_done
 access cmpxchg4
+	nop
 	mov	%rdx, %rax
 	lock cmpxchgl %esi, (%rdi)
 	mov	%eax, %eax
@@ -215,7 +220,7 @@ access cmpxchg8
 	jmp	access_done
 access selector
 	mov	%edi, %fs
-	xor	%eax, %eax
+	mov	$0, %eax
 	mov	%eax, %fs
 	jmp	access_done
 access number

@@ -17,6 +17,8 @@
 #define STUB_SLOT 301
 #define KERNEL_SLOT 511
 
+#define DESCRIPTOR_PRESENT (1UL << 47)
+
 #define MACHPHYS_UPDATE 1
 #define BASE_M2P 0x1000 /* what the table holds for a pool frame in the base state */
 
@@ -221,6 +223,16 @@ static void fill_ud(void)
 	}
 }
 
+/* Xen changes no descriptor that is not present: code without any stays as it is when a program makes it an LDT. */
+static void holds_no_descriptor(const void *page)
+{
+	const u64 *words = page;
+
+	for (u64 i = 0; i < PAGE_SIZE / 8; i++)
+		if (words[i] & DESCRIPTOR_PRESENT)
+			die("oracle: a descriptor in the code for user mode at ", i * 8);
+}
+
 static void build_fixed(void)
 {
 	u64 size = (u64)(access_end - access_start);
@@ -237,6 +249,7 @@ static void build_fixed(void)
 	memcpy(fixed.stub, access_start, size);
 	fixed.stub[&access_in_user - access_start] = 1;
 	fill_ud();
+	holds_no_descriptor(fixed.stub);
 	for (u8 *p = (u8 *)&fixed; p < (u8 *)(&fixed + 1); p += PAGE_SIZE)
 		remap(p, mfn_of(p), P | US | A | D);
 	must("oracle: window ",
