@@ -95,7 +95,9 @@ def state(side: Side, base: list[p.Book]) -> State:
     # A frame that was not cleared and never used holds what somebody else left in it.
     more = {s: m._replace(contents=_words(side, m.contents if m.book.type else b"")) for s, m in side.more().items()}
     more = {s: m for s, m in more.items() if s >= p.NAMED or m != FOREIGN_BASE}
-    return State(books, [_contents(side, f) for f in SHOWN], [side.m2p(f) for f in POOL], more)
+    # A word of the table comes from memory at times: requests read from a page table have entries for values.
+    m2p = [side.names.entry_back(side.m2p(f)) for f in POOL]
+    return State(books, [_contents(side, f) for f in SHOWN], m2p, more)
 
 
 def _shown(words: int | tuple[int, ...]) -> str:

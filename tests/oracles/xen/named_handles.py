@@ -420,9 +420,23 @@ def _grant_table() -> Question:
     return ("The grant table itself, and bad addresses", steps)
 
 
+def _requests_in_a_table() -> Question:
+    steps: list[Step] = [
+        ("an entry that reads as a request of MMU_MACHPHYS_UPDATE", put(L1, 0, OTHER, P)),
+        ("and the next as its value", put(L1, 1, PAGE, P | US)),
+        (
+            "both as a request",
+            ("hyper", MMU, ((p.WINDOW + (L1 - p.POOL) * p.PAGE, p.VA), (1, p.PLAIN), (DONE, p.VA), (SELF, p.PLAIN))),
+        ),
+        done(),
+    ]
+    return "What does the machine-to-physical table hold after a request that is two entries of a page table?", steps
+
+
 QUESTIONS = {
     "arguments-mmu-update": _arguments(),
     "arguments-mmuext": _mmuext(),
+    "arguments-page-table": _requests_in_a_table(),
     "multicall-memory": _multicall(),
     "user-hypercall": _user_call(),
     "grant-own": _grant_own(),
