@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import generate_descriptors
 import generate_handles
+import generate_memop
 import generate_memory
 import program as p
 from emulator import Emulator
@@ -92,6 +93,7 @@ class Generator:
         self._actions += [(functools.partial(f, self), n) for f, n in generate_handles.ACTIONS]
         if rng.random() < 0.3:
             self._actions += [(lambda: generate_memory.memory(self), 14), (lambda: generate_memory.foreign(self), 18)]
+            self._actions += [(functools.partial(f, self), n) for f, n in generate_memop.ACTIONS]
 
     def run(self) -> p.Program:
         """Make the program; its outcomes on the emulator stand in ``outcomes``."""

@@ -44,7 +44,7 @@ def _plain(*values: int) -> list[Word]:
 
 
 def _pokes(g: Generator, at: int, words: list[Word]) -> None:
-    inside = [word for i, word in enumerate(words) if _S <= at + 8 * i < _HOLE]
+    inside = [word for i, word in enumerate(words) if _S <= at + 8 * i <= _HOLE - 8]
     if inside:
         g._emit("pokes", max(at, _S), tuple(inside), 8)
 

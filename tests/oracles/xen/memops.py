@@ -40,6 +40,9 @@ class MemoryOps:
         va, nr, order, flags, domid, *_ = _LIST.unpack(data)
         return va, nr, order, flags, domid
 
+    def _is_writable(self, va: int, n: int) -> bool:
+        return n <= p.SCRATCH_BYTES and va - p.SCRATCH & _MASK <= p.SCRATCH_BYTES - n
+
     def _may_go(self, mfn: int, exchanged: bool) -> bool:
         e = self._handles.emulator
         known = mfn in e.named.values() or mfn < 256 or mfn >= p.MEMORY_END or mfn == e.names.frames[p.FREE]
@@ -67,7 +70,7 @@ class MemoryOps:
             return False
         return va % 8 != 0 or self._handles.read_at(va, 8) is not None
 
-    def _bad_reservation(self, cmd: int, start: int, arg: int) -> bool:
+    def _bad_reservation(self, cmd: int, start: int, arg: int, nested: bool) -> bool:
         data = self._read(arg, 32)
         if data is None:
             return False
@@ -81,7 +84,10 @@ class MemoryOps:
             return False
         if order > p.MAX_ORDER or nr - start > _MOST_EXTENTS:
             return True
-        return self._bad_frames(of, start, False) if cmd == _DECREASE else self._bad_places(of, start, arg)
+        if cmd == _DECREASE:
+            return self._bad_frames(of, start, False)
+        # Of more than one the clock may leave the rest, with another start, in the multicall's entry.
+        return (nested and nr - start > 1) or self._bad_places(of, start, arg)
 
     def _bad_exchange(self, arg: int, nested: bool) -> bool:
         data = self._read(arg, 72)
@@ -103,7 +109,7 @@ class MemoryOps:
         """Whether the guest leaves the call out."""
         cmd, start, arg = args[0] & 63, args[0] >> 6, args[1]
         if cmd in (*_GIVING, _DECREASE):
-            return self._bad_reservation(cmd, start, arg)
+            return self._bad_reservation(cmd, start, arg, nested)
         if cmd == _EXCHANGE:
             return not start and self._bad_exchange(arg, nested)
         if cmd in (_CURRENT, _MAXIMUM):
@@ -141,4 +147,5 @@ class MemoryOps:
             small = max(old[2], new[2]) <= p.MAX_ORDER
             if not self._done_before and 0 < done <= old[1] and small and self._read(new[0], 8) is not None:
                 self._name(new[0], done << old[2] >> new[2], new[2])
-            self.untold += rc == -_EFAULT
+            told = self._is_writable(new[0], new[1] * 8) and self._is_writable(args[1], 72)
+            self.untold += rc == -_EFAULT and not told

@@ -50,6 +50,11 @@ static enum word read_at(u64 va, void *to, u32 n)
 	return words_at(va, to, n / 8);
 }
 
+static int is_writable(u64 va, u64 n)
+{
+	return n <= SCRATCH_BYTES && va - SCRATCH <= SCRATCH_BYTES - n;
+}
+
 static int may_go(u64 mfn, int exchanged)
 {
 	return is_named(mfn) || mfn < 256 || mfn >= 0x10000 || mfn == memory_page()->free ||
@@ -82,7 +87,7 @@ static int bad_places(const struct list *l, u64 start, u64 structure)
 	return va - SCRATCH >= 4 * PAGE_SIZE && (va % 8 || words_at(va, &word, 1) != WORD_FAULTS);
 }
 
-static int bad_reservation(u32 cmd, u64 start, u64 arg)
+static int bad_reservation(u32 cmd, u64 start, u64 arg, int nested)
 {
 	struct list l;
 	enum word found = read_at(arg, &l, sizeof(l));
@@ -97,7 +102,10 @@ static int bad_reservation(u32 cmd, u64 start, u64 arg)
 		return 0;
 	if (l.order > MOST_ORDER || l.nr - start > MOST_EXTENTS)
 		return 1;
-	return cmd == DECREASE ? bad_frames(&l, start, 0) : bad_places(&l, start, arg);
+	if (cmd == DECREASE)
+		return bad_frames(&l, start, 0);
+	/* Of more than one the clock may leave the rest, with another start, in the multicall's entry. */
+	return (nested && l.nr - start > 1) || bad_places(&l, start, arg);
 }
 
 static int bad_exchange(u64 arg, int nested)
@@ -129,7 +137,7 @@ int bad_memory_op(const u64 *args, int nested)
 	case INCREASE:
 	case DECREASE:
 	case POPULATE:
-		return bad_reservation(cmd, args[0] >> 6, args[1]);
+		return bad_reservation(cmd, args[0] >> 6, args[1], nested);
 	case EXCHANGE:
 		return !(args[0] >> 6) && bad_exchange(args[1], nested);
 	case CURRENT:
@@ -171,7 +179,7 @@ u64 note_memory_op(const u64 *args, s64 rc)
 		if (!done_before && e.done <= e.in.nr && e.in.order <= MOST_ORDER && e.out.order <= MOST_ORDER &&
 		    read_at(e.out.va, &start, 8) == WORD_THERE && e.done)
 			name_list(e.out.va, e.done << e.in.order >> e.out.order, e.out.order);
-		return rc == -EFAULT;
+		return rc == -EFAULT && !(is_writable(e.out.va, e.out.nr * 8) && is_writable(args[1], sizeof(e)));
 	}
 	return 0;
 }
