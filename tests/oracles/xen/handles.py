@@ -36,6 +36,7 @@ class Handles:
 
     def __init__(self, emulator: Emulator, scratch_l1: int, areas: list[int]) -> None:
         self._emulator, self._areas = emulator, areas
+        self.unknown = _Unknown
         self.emulator, self._memory = emulator, MemoryOps(self)
         d = self._domain = emulator.domain
         self._machine = emulator.machine

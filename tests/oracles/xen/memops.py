@@ -43,6 +43,12 @@ class MemoryOps:
     def _is_writable(self, va: int, n: int) -> bool:
         return n <= p.SCRATCH_BYTES and va - p.SCRATCH & _MASK <= p.SCRATCH_BYTES - n
 
+    def _readable(self, va: int) -> bool:
+        try:
+            return self._read(va, 8) is not None
+        except self._handles.unknown:
+            return False
+
     def _may_go(self, mfn: int, exchanged: bool) -> bool:
         e = self._handles.emulator
         known = mfn in e.named.values() or mfn < 256 or mfn >= p.MEMORY_END or mfn == e.names.frames[p.FREE]
@@ -141,7 +147,9 @@ class MemoryOps:
                 self.untold += rc > start
                 return
             self._name(va + start * 8, rc - start, order)
-            self.untold += rc < nr and va + rc * 8 - p.SCRATCH & _MASK > p.SCRATCH_BYTES - 8
+            following = va + rc * 8 & _MASK
+            if rc < nr and not self._is_writable(following, 8):
+                self.untold += cmd != _POPULATE or self._readable(following)
         elif cmd == _EXCHANGE and not start and (data := self._read(args[1], 72)) is not None:
             old, new, done = self._list(data[:32]), self._list(data[32:64]), int.from_bytes(data[64:], "little")
             small = max(old[2], new[2]) <= p.MAX_ORDER

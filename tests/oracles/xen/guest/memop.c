@@ -164,7 +164,7 @@ u64 note_memory_op(const u64 *args, s64 rc)
 {
 	u32 cmd = args[0] & 63;
 	struct exchange e;
-	u64 start = args[0] >> 6;
+	u64 start = args[0] >> 6, next;
 
 	if ((cmd == INCREASE || cmd == POPULATE) && read_at(args[1], &e.in, sizeof(e.in)) == WORD_THERE) {
 		if (start >= e.in.nr || rc < 0 || (u64)rc < start || (cmd == POPULATE && (e.in.flags & ON_DEMAND)))
@@ -172,8 +172,11 @@ u64 note_memory_op(const u64 *args, s64 rc)
 		if (!e.in.va)
 			return (u64)rc > start;
 		name_list(e.in.va + start * 8, (u64)rc - start, e.in.order);
-		/* The next one is there, but could not be written. */
-		return (u64)rc < e.in.nr && e.in.va + (u64)rc * 8 - SCRATCH > SCRATCH_BYTES - 8;
+		next = e.in.va + (u64)rc * 8;
+		if ((u64)rc >= e.in.nr || is_writable(next, 8))
+			return 0;
+		/* The next one may be there, but could not be written. */
+		return cmd == INCREASE || read_at(next, &start, 8) == WORD_THERE;
 	}
 	if (cmd == EXCHANGE && !start && read_at(args[1], &e, sizeof(e)) == WORD_THERE) {
 		if (!done_before && e.done <= e.in.nr && e.in.order <= MOST_ORDER && e.out.order <= MOST_ORDER &&
