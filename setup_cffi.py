@@ -1,8 +1,13 @@
 """Build of the C core: the one header becomes cffi's declarations by deleting lines, never by writing them twice."""
 
 import keyword
+import os
 import re
+import shlex
+import subprocess
 import sys
+import sysconfig
+import tempfile
 from pathlib import Path
 
 import cffi
@@ -61,6 +66,20 @@ def stub(cdef: str) -> str:
     )
 
 
+def in_line() -> list[str]:
+    """The option with which calls between the files of the core are put in line, where compiler and linker know it."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    option = ["-flto=auto"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*compiler, *option, "-x", "c", "-", "-o", os.path.join(folder, "program")]
+        try:
+            done = subprocess.run(command, input=b"int main(void) { return 0; }", capture_output=True, check=False)
+        except OSError:
+            return []
+    return [] if done.returncode else option
+
+
+IN_LINE = in_line()
 ffibuilder = cffi.FFI()
 CDEF = declarations(HEADER.read_text(encoding="utf-8"))
 ffibuilder.cdef(CDEF)
@@ -71,7 +90,16 @@ ffibuilder.set_source(
     depends=HEADERS,
     include_dirs=["csrc"],
     # Hidden: only the module's entry is called from outside, and the floors' own calls can be put in line.
-    extra_compile_args=["-std=gnu11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"],
+    extra_compile_args=[
+        "-std=gnu11",
+        "-O3",
+        *IN_LINE,
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-parameter",
+    ],
+    extra_link_args=["-O3", *IN_LINE],
 )
 
 if __name__ == "__main__":

@@ -33,13 +33,26 @@ static inline int any_present(const uint64_t *words, unsigned n)
 	return (sum[0] | sum[1] | sum[2] | sum[3]) & XM_PTE_P;
 }
 
+/* The compiler makes this twice where the system lets it: wider vectors halve the time that most of a validation takes. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
+__attribute__((target_clones("avx2", "default")))
+#endif
+static unsigned present_eighths(const uint64_t *words)
+{
+	unsigned eighths = 0;
+
+	for (unsigned k = 0; k < 8; k++)
+		eighths |= (unsigned)any_present(words + 64 * k, 64) << k;
+	return eighths;
+}
+
 /* The first present entry at slot i or above, 512 if there is none.  Xen looks at each of the 512; so does this, but
- * most slots of most tables are empty, so 64, then eight are looked at in one go. */
-static inline unsigned next_present(const uint64_t *words, unsigned i)
+ * most slots of most tables are empty, so the eighths with nothing present are left out, then eight slots at a time. */
+static inline unsigned next_present(const uint64_t *words, unsigned eighths, unsigned i)
 {
 	while (i < 512) {
-		if (i % 64 == 0 && !any_present(words + i, 64))
-			i += 64;
+		if (!(eighths >> i / 64 & 1))
+			i = (i | 63) + 1;
 		else if (i % 8 == 0 && !any_present(words + i, 8))
 			i += 8;
 		else if (words[i] & XM_PTE_P)
@@ -51,11 +64,11 @@ static inline unsigned next_present(const uint64_t *words, unsigned i)
 }
 
 /* The last present entry below slot `end`, 512 if there is none. */
-static inline unsigned previous_present(const uint64_t *words, unsigned end)
+static inline unsigned previous_present(const uint64_t *words, unsigned eighths, unsigned end)
 {
 	while (end > 0) {
-		if (end % 64 == 0 && !any_present(words + end - 64, 64))
-			end -= 64;
+		if (!(eighths >> (end - 1) / 64 & 1))
+			end = (end - 1) & ~63U;
 		else if (end % 8 == 0 && !any_present(words + end - 8, 8))
 			end -= 8;
 		else if (words[--end] & XM_PTE_P)
@@ -73,8 +86,9 @@ static void store(struct xm_xen *x, uint64_t mfn, unsigned slot, uint64_t old, u
 static int promote_l1(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, unsigned *slot_ret)
 {
 	const uint64_t *words = xm_words(x->machine, mfn);
+	unsigned eighths = present_eighths(words);
 
-	for (unsigned i = next_present(words, 0); i < 512; i = next_present(words, i + 1)) {
+	for (unsigned i = next_present(words, eighths, 0); i < 512; i = next_present(words, eighths, i + 1)) {
 		uint64_t entry = words[i], flip;
 		int reason = xm_get_page_from_l1e(x, d, d->domid, entry, &flip);
 		if (reason) {
@@ -92,8 +106,9 @@ static int promote_l1(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, unsig
 static void drop_entries(struct xm_xen *x, uint64_t mfn, unsigned level, unsigned end)
 {
 	const uint64_t *words = xm_words(x->machine, mfn);
+	unsigned eighths = present_eighths(words);
 
-	for (unsigned i = previous_present(words, end); i < 512; i = previous_present(words, i))
+	for (unsigned i = previous_present(words, eighths, end); i < 512; i = previous_present(words, eighths, i))
 		if (level < 4 || xm_is_guest_l4_slot(x, i))
 			xm_put_page_from_lne(x, mfn, level, words[i]);
 }
@@ -101,9 +116,10 @@ static void drop_entries(struct xm_xen *x, uint64_t mfn, unsigned level, unsigne
 static int promote_upper(struct xm_xen *x, struct xm_domain *d, uint64_t mfn, unsigned level, unsigned *slot_ret)
 {
 	const uint64_t *words = xm_words(x->machine, mfn);
+	unsigned eighths = present_eighths(words);
 
 	XM_PUT(x->machine, x->frame[mfn].linear_pt_count, 0);
-	for (unsigned i = next_present(words, 0); i < 512; i = next_present(words, i + 1)) {
+	for (unsigned i = next_present(words, eighths, 0); i < 512; i = next_present(words, eighths, i + 1)) {
 		uint64_t entry = words[i];
 		int reason;
 
@@ -163,6 +179,7 @@ void xm_demote(struct xm_xen *x, uint64_t mfn, unsigned type)
 {
 	struct xm_domain *d = xm_domain_by_id(x, x->frame[mfn].owner);
 	const uint64_t *words = xm_words(x->machine, mfn);
+	unsigned eighths;
 
 	if (d)
 		count_entries(d, 0);
@@ -170,6 +187,7 @@ void xm_demote(struct xm_xen *x, uint64_t mfn, unsigned type)
 		drop_entries(x, mfn, type, 512);
 		return;
 	}
-	for (unsigned i = next_present(words, 0); i < 512; i = next_present(words, i + 1))
+	eighths = present_eighths(words);
+	for (unsigned i = next_present(words, eighths, 0); i < 512; i = next_present(words, eighths, i + 1))
 		xm_put_page_from_l1e(x, words[i]);
 }
