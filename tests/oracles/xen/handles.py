@@ -23,7 +23,7 @@ _P, _RW, _A, _D, _NX = 1, 2, 0x20, 0x40, 1 << 63
 _MAP, _UNMAP, _SETUP, _REPLACE, _SET_VERSION = 0, 1, 2, 7, 8
 _MOST_ELEMENTS = 64
 _NEW_ROOT = (xen.MMUEXT_NEW_BASEPTR, xen.MMUEXT_NEW_USER_BASEPTR)
-_SET_GDT = 2
+_SET_GDT, _UPDATE_DESCRIPTOR = 2, 10
 _IGNORANT = (11, 38, 60)
 
 
@@ -230,6 +230,8 @@ class Handles:
             return not nested and self._bad_multicall(args[0], args[1] & 0xFFFFFFFF)
         if nr == xen.HYPERVISOR_grant_table_op:
             return self._bad_grant_op(args)
+        if nr == _UPDATE_DESCRIPTOR:
+            return args[0] >> 12 in self._emulator._own
         if nr == xen.HYPERVISOR_memory_op:
             return self._memory.bad(args, nested)
         return nr not in (xen.HYPERVISOR_vm_assist, *_IGNORANT)

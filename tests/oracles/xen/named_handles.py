@@ -178,6 +178,33 @@ def _multicall() -> Question:
     return ("What does a multicall write back?", steps)
 
 
+def _descriptor() -> Question:
+    e = S + 0x400
+
+    def change(what: str, at: int, descriptor: int) -> Step:
+        return what, ("hyper", 10, ((at, p.ENTRY), (descriptor, p.PLAIN)))
+
+    steps: list[Step] = [
+        change("a data segment", PAGE << 12 | 8, 0x00CFF3000000FFFF),
+        ("  what is there", ("read", PAGE << 12 | 8)),
+        change("one of ring 0", PAGE << 12 | 16, 0x00CF93000000FFFF),
+        ("  what is there", ("read", PAGE << 12 | 16)),
+        change("an unaligned place", PAGE << 12 | 12, 0),
+        change("a segment of the system's", PAGE << 12 | 24, 0x0000E90000000000),
+        change("in device memory", 0xB8 << 12, 0),
+        change("in a frame of the other domain", p.FOREIGN << 12, 0),
+        ("an L1", ("ext", SELF, 0, ((0, L1, 0),))),
+        change("in a page table", L1 << 12, 0),
+        *_entry(e, 10, (PAGE << 12 | 32, p.ENTRY), (0x00CFF3000000FFFF, p.PLAIN)),
+        *_entry(e + 64, 10, (L1 << 12, p.ENTRY), (0, p.PLAIN)),
+        ("both in a multicall", call(MULTI, e, 2)),
+        ("  the first", ("peek", e + 8, p.PLAIN, 8)),
+        ("  the second", ("peek", e + 72, p.PLAIN, 8)),
+        ("  what is there", ("read", PAGE << 12 | 32)),
+    ]
+    return ("update_descriptor by its number, alone and in a multicall", steps)
+
+
 def _user_call() -> Question:
     steps: list[Step] = [
         ("code for user mode", put(p.POOL + 20, p.STUB_SLOT, p.STUB_L3, TABLE)),
@@ -438,6 +465,7 @@ QUESTIONS = {
     "arguments-mmuext": _mmuext(),
     "arguments-page-table": _requests_in_a_table(),
     "multicall-memory": _multicall(),
+    "descriptor-by-number": _descriptor(),
     "user-hypercall": _user_call(),
     "grant-own": _grant_own(),
     "grant-refused": _grant_refused(),

@@ -409,6 +409,7 @@ def describe_op(op: Op) -> str:
 _HYPERCALLS = {
     1: "mmu_update",
     2: "set_gdt",
+    10: "update_descriptor",
     12: "memory_op",
     13: "multicall",
     14: "update_va_mapping",

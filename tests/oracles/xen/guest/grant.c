@@ -317,6 +317,8 @@ static int bad_call(u64 nr, const u64 *args, int nested)
 		return bad_grant_op(args);
 	case HC_memory_op:
 		return bad_memory_op(args, nested);
+	case HC_update_descriptor:
+		return is_fixed(args[0] >> 12);
 	case HC_vm_assist:
 	case 11:
 	case 38:
