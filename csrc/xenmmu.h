@@ -763,6 +763,9 @@ struct xm_log_report {
 	uint64_t operations;            /* kinds 1 to 4 */
 	uint64_t preempted;             /* of them */
 	uint64_t not_modelled;          /* other hypercalls, left out */
+	uint64_t unseen;                /* of them, those that can have changed frames */
+	uint64_t unseen_at;             /* where the record of the first of those begins, */
+	uint64_t unseen_call;           /* and its number */
 	uint64_t differences;
 	/* Of the first difference: where its record begins, what was recorded and what came out. */
 	uint64_t at;
