@@ -215,6 +215,25 @@ def returns() -> Steps:
     ]
 
 
+def shared_info() -> Steps:
+    """A store into Xen's shared page that makes events pending and lets them come."""
+    l3, l2, l1 = L1 + 1, L1 + 2, L1 + 3
+    at = 3 << 39
+    steps = [
+        _entry("an L1 that maps the shared page", l1, 0, p.SHARED_INFO << 12 | P | RW | US),
+        _entry("its L2", l2, 0, l1 << 12 | P | RW | US),
+        _entry("its L3", l3, 0, l2 << 12 | P | RW | US),
+        _entry("its place", p.BOOT_L4, 3, l3 << 12 | P | RW | US),
+        _entry("a user root", ROOT, p.STUB_SLOT, p.STUB_L3 << 12 | P | RW | US),
+        _entry("that has it too", ROOT, 3, l3 << 12 | P | RW | US),
+        _ext("set", 15, ROOT),
+    ]
+    for who, user in (("the kernel", 0), ("user mode", 1)):
+        for size, value in ((1, 1), (2, 1), (8, 1), (8, (1 << 64) - 1)):
+            steps.append((f"{who} stores {value:#x}, {size} bytes", ("store", user, at, size, value)))
+    return [*steps, ("a hypercall as ever", ("ext", SELF, 0, ((6, 0, 0),)))]
+
+
 def user_code() -> Steps:
     """The code of user mode as a page of descriptors."""
     accesses = [
@@ -243,6 +262,7 @@ QUESTIONS: dict[str, tuple[str, Steps]] = {
     "ldt": ("When are the pages of an LDT taken, and when let go?", ldt()),
     "write-emulation": ("Which stores and exchanges on a page table does Xen do for the kernel?", write_emulation()),
     "iret": ("Where does iret go, with what selectors and flags?", returns()),
+    "shared-info": ("What does a store into Xen's shared page do?", shared_info()),
     "ldt-user-code": ("Does the code of user mode stay as it is when it is made an LDT?", user_code()),
     "read-only-mmio": ("What becomes of stores to the I/O APIC's page?", read_only_mmio()),
 }

@@ -36,6 +36,9 @@
 
 #define VECTOR_PF 14
 #define VECTOR_SYSCALL 0x100
+#define RFLAGS_IF 0x200
+/* vcpu_info: evtchn_upcall_pending and evtchn_upcall_mask, a byte each */
+#define EVENTS_MASKED 0x0100
 
 #ifndef __ASSEMBLER__
 typedef unsigned char u8;

@@ -49,7 +49,7 @@ static const struct start_info *start;
 static u64 *boot_l4;
 u64 kernel_root, user_root;
 static volatile u64 *upcall_cr2;
-static u64 shared_info_page[512] __attribute__((aligned(PAGE_SIZE)));
+u64 shared_info_page[512] __attribute__((aligned(PAGE_SIZE)));
 
 static struct {
 	u32 vector, error_code, user;
@@ -341,6 +341,7 @@ static u64 reset(void)
 	stuck = clear_pool();
 	left = reset_grants();
 	restore_ud();
+	*(volatile u16 *)shared_info_page = EVENTS_MASKED;
 	return (stuck + return_memory()) | left << 32;
 }
 
