@@ -20,6 +20,7 @@
 #include "xen.h"
 
 #define RECORD_SIZE 32
+#define PGT_LOCKED (1ULL << 55)
 #define RECORDS_IN_PAGE (XM_PAGE_SIZE / RECORD_SIZE)
 
 struct adoption {
@@ -143,7 +144,7 @@ static int read_record(struct adoption *a, uint64_t mfn, const uint64_t *record)
 	if (!(record[1] & XM_PGC_COUNT_MASK))
 		return XM_OK; /* Xen's own */
 	f->count_info = record[1];
-	f->type_info = record[2];
+	f->type_info = record[2] & ~PGT_LOCKED; /* held for an instant, by no reference */
 	if (domid_of(a, owner_word(record)) < XM_MAX_DOMAINS)
 		f->owner = (uint16_t)domid_of(a, owner_word(record));
 	else if (owner_word(record) == a->io_word)

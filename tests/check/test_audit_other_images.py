@@ -145,6 +145,15 @@ def test_roots_of_other_processors(tmp_path: Path) -> None:
     assert {(v.invariant, v.mfn) for v in check.audit(hv)} == {("I-GCOUNT", kernel)}
 
 
+def test_the_lock_of_a_frame_is_no_state(tmp_path: Path) -> None:
+    image = core("oracle-interrupted")
+    frames = frames_of(image)
+    add(image, frames, Hypervisor.from_image(image).domains[0].kernel_root, 0, 1 << 55)
+    hv = Hypervisor.from_image(write(tmp_path / "locked.elf", image, frames))
+    assert check.audit(hv) == []
+    assert not hv.frame_info(hv.domains[0].kernel_root).type_info >> 55 & 1
+
+
 # ---- other layouts of the file ------------------------------------------------------------------------------------
 
 
