@@ -23,7 +23,10 @@ sys.path.append(str(ORACLE))
 try:
     emulator, expected, program, *_ = (
         import_module(name)
-        for name in ("emulator", "expected", "program", "granted", "named_handles", "named_section9_entries", "steps")
+        for name in (
+            *("emulator", "expected", "program", "granted", "named_handles", "named_memop", "named_section9_entries"),
+            "steps",
+        )
     )
 finally:
     sys.path.remove(str(ORACLE))
