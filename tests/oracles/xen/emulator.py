@@ -25,7 +25,7 @@ FREE_FRAME = 0x2000
 PAGE = p.PAGE
 _P, _RW, _US, _A, _D = 1, 2, 4, 0x20, 0x40
 _TABLE = _P | _RW | _US | _A
-_SEEN = p.ADDR | _P
+_SEEN = p.ADDR | _P | _RW | 1 << 63
 
 
 _UD = b"\x0f\x0b" * (PAGE // 2)

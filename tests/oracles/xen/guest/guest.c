@@ -382,7 +382,7 @@ int root_without_kernel(u64 mfn)
 	if (!l4)
 		return is_named(mfn); /* nothing shows what is in it */
 	for (u64 slot = WINDOW_SLOT; slot < 512; slot++)
-		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P)))
+		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P | RW | NX)))
 			return 1;
 	return 0;
 }
