@@ -148,6 +148,8 @@ class MemoryOps:
                 return
             self._name(va + start * 8, rc - start, order)
             following = va + rc * 8 & _MASK
+            if rc == start and 1 << 47 <= following < 0xFFFF880000000000:
+                return  # refused before anything was given out
             if rc < nr and not self._is_writable(following, 8):
                 self.untold += cmd != _POPULATE or self._readable(following)
         elif cmd == _EXCHANGE and not start and (data := self._read(args[1], 72)) is not None:

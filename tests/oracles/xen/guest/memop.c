@@ -50,6 +50,11 @@ static enum word read_at(u64 va, void *to, u32 n)
 	return words_at(va, to, n / 8);
 }
 
+static int in_xens_area(u64 va)
+{
+	return va >= 1UL << 47 && va < 0xffff880000000000UL;
+}
+
 static int is_writable(u64 va, u64 n)
 {
 	return n <= SCRATCH_BYTES && va - SCRATCH <= SCRATCH_BYTES - n;
@@ -173,7 +178,8 @@ u64 note_memory_op(const u64 *args, s64 rc)
 			return (u64)rc > start;
 		name_list(e.in.va + start * 8, (u64)rc - start, e.in.order);
 		next = e.in.va + (u64)rc * 8;
-		if ((u64)rc >= e.in.nr || is_writable(next, 8))
+		/* A list that starts in Xen's area is refused before anything is given out. */
+		if ((u64)rc >= e.in.nr || is_writable(next, 8) || ((u64)rc == start && in_xens_area(next)))
 			return 0;
 		/* The next one may be there, but could not be written. */
 		return cmd == INCREASE || read_at(next, &start, 8) == WORD_THERE;
