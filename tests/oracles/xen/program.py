@@ -278,9 +278,9 @@ class Translator:
     def entry_back(self, value: int) -> int:
         """The side's own entry in symbols."""
         mfn = value >> 12 & MFN_MASK
-        if (mfn >> 28 or 1 << 20 <= mfn < SYMBOLS) and mfn & 0xFFFFF in self.symbols:
+        if (mfn >> 28 or 1 << 20 <= mfn < SYMBOLS) and 256 <= mfn & 0xFFFFF < MEMORY_END:
             # The low half of an entry, stored into a descriptor, or with a count written over the high one.
-            return value & ~0xFFFFF000 | (self.symbols[mfn & 0xFFFFF] & 0xFFFFF) << 12
+            return value & ~0xFFFFF000 | (self.symbols.get(mfn & 0xFFFFF, UNKNOWN) & 0xFFFFF) << 12
         if mfn < 256 or mfn >= MEMORY_END:
             return value
         return value & ~ADDR | self.symbols.get(mfn, UNKNOWN) << 12
