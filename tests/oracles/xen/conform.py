@@ -142,6 +142,7 @@ class Comparison:
             except OracleError as error:
                 raise OracleError(f"program {seed}: {error}") from None
             self._count(seed, program, found, residue)
+            self._keep(seed, program, residue)
             yield seed
 
     def add_read(self, path: Path, jobs: int, job: int) -> None:
@@ -164,14 +165,16 @@ class Comparison:
         self.programs += 1
         self.operations += sum(op[0] not in p.STEPS for op in program)
         self.op_kinds.update(op[0] for op in program)
-        if self.kept is not None and not residue:
-            self.kept.append(golden.Case(seed, program, *self.said))
         if residue:
             self.residue.append(str(seed))
         elif found:
             for kind in dict.fromkeys(d.kind for d in found):
                 self.differing.setdefault(kind, []).append(seed)
                 self.first.setdefault(kind, (seed, program, found))
+
+    def _keep(self, seed: int, program: p.Program, residue: int) -> None:
+        if self.kept is not None and not residue:
+            self.kept.append(golden.Case(seed, program, *self.said))
 
     def tell(self, name: str) -> None:
         """Run a named program and print the answers, operation by operation."""
@@ -196,6 +199,8 @@ class Comparison:
                 program = case.program[:n]
                 found, residue = self.both(program)
                 self._count(0, program, [d._replace(kind=f"{name}: {d.kind}") for d in found], residue)
+                if n == whole:
+                    self._keep(0, program, residue)
 
     def shrink(self, program: p.Program, kind: str) -> tuple[p.Program, list[Difference]]:
         """Leave out operations while a difference of the same kind stays."""

@@ -25,7 +25,8 @@ FREE_FRAME = 0x2000
 PAGE = p.PAGE
 _P, _RW, _US, _A, _D = 1, 2, 4, 0x20, 0x40
 _TABLE = _P | _RW | _US | _A
-_SEEN = p.ADDR | _P | _RW | 1 << 63
+_SEEN = p.ADDR | _P
+_RIGHTS, _G = _RW | 1 << 63, 0x100
 
 
 _UD = b"\x0f\x0b" * (PAGE // 2)
@@ -259,7 +260,12 @@ class Emulator:
             return True
         if mfn == self._boot or mfn not in self.pool:
             return False
-        return any((self._entry(mfn, s) ^ self._entry(self._boot, s)) & _SEEN for s in self._fixed)
+        for slot in self._fixed:
+            entry = self._entry(mfn, slot)
+            # No entry of an L4 with G is ever accepted, so that such a frame does not become the root.
+            if (entry ^ self._entry(self._boot, slot)) & (_SEEN if entry & _G else _SEEN | _RIGHTS):
+                return True
+        return False
 
     def _ext(self, foreigndom: int, count_bits: int, operations: Any) -> p.Outcome:
         ops = [self.names.ext(*op) for op in operations]

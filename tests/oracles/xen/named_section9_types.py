@@ -209,7 +209,7 @@ def _roots() -> list[Case]:
         case(56, "back to the old one", ext(NEW_BASEPTR, ROOT), books={T: "2 L4*0"}),
         case(56, "mapped writable", put(L1, 0, T, P | RW), books={T: "3 WRITABLE*1 v"}),
         case(57, "no frame as root", ext(NEW_BASEPTR, 0), EINVAL),
-        *ready(*(put(T2, slot, l3, P) for slot, l3 in KERNEL_SLOTS), ext(PIN_L1, T2)),
+        *ready(*(put(T2, slot, l3, P | US) for slot, l3 in KERNEL_SLOTS), ext(PIN_L1, T2)),
         case(57, "an L1 as root", ext(NEW_BASEPTR, T2), EINVAL, books={T2: "3 L1*1 pv"}),
         case(57, "an L1 as user root", ext(NEW_USER_BASEPTR, T2), EINVAL, books={T2: "3 L1*1 pv"}),
         case(57, "as dom_io's", ("ext", IO, 0, ((NEW_BASEPTR, ROOT, 0),)), EPERM),

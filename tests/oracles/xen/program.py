@@ -262,7 +262,9 @@ class Translator:
         """`frames`: machine frame of each symbol; `window`: index in the window of each pool frame."""
         self.frames = dict(frames)
         # Xen's own frames and free ones have no counterpart on the other side.
-        self.symbols = {mfn: symbol for symbol, mfn in frames.items() if symbol not in (XEN_TEXT, FREE, M2P)}
+        private = (XEN_TEXT, FREE, M2P)
+        self.symbols = {mfn: symbol for symbol, mfn in frames.items() if symbol not in private}
+        self._unnamed = frozenset(frames[symbol] for symbol in private if symbol in frames)
         self._window = {i: place - i for i, place in window.items()}
         self._window_back = {place: i - place for i, place in window.items()}
 
@@ -278,9 +280,10 @@ class Translator:
     def entry_back(self, value: int) -> int:
         """The side's own entry in symbols."""
         mfn = value >> 12 & MFN_MASK
-        if (mfn >> 28 or 1 << 20 <= mfn < SYMBOLS) and 256 <= mfn & 0xFFFFF < MEMORY_END:
+        low = mfn & 0xFFFFF
+        if (mfn >> 28 or 1 << 20 <= mfn < SYMBOLS) and (low in self.symbols or low in self._unnamed):
             # The low half of an entry, stored into a descriptor, or with a count written over the high one.
-            return value & ~0xFFFFF000 | (self.symbols.get(mfn & 0xFFFFF, UNKNOWN) & 0xFFFFF) << 12
+            return value & ~0xFFFFF000 | (self.symbols.get(low, UNKNOWN) & 0xFFFFF) << 12
         if mfn < 256 or mfn >= MEMORY_END:
             return value
         return value & ~ADDR | self.symbols.get(mfn, UNKNOWN) << 12

@@ -381,9 +381,13 @@ int root_without_kernel(u64 mfn)
 
 	if (!l4)
 		return is_named(mfn); /* nothing shows what is in it */
-	for (u64 slot = WINDOW_SLOT; slot < 512; slot++)
-		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P | RW | NX)))
+	for (u64 slot = WINDOW_SLOT; slot < 512; slot++) {
+		/* No entry of an L4 with G is ever accepted, so that such a frame does not become the root. */
+		u64 rights = l4[slot] & G ? 0 : RW | NX;
+
+		if (fixed_slot(slot) && ((l4[slot] ^ boot_l4[slot]) & (MFN | P | rights)))
 			return 1;
+	}
 	return 0;
 }
 

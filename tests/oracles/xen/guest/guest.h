@@ -28,6 +28,7 @@
 #define US 4UL
 #define A 0x20UL
 #define D 0x40UL
+#define G 0x100UL
 #define NX (1UL << 63)
 #define MFN 0x000ffffffffff000UL
 
