@@ -115,6 +115,9 @@ def _call(g: Generator, nr: int, make: Callable[[Generator], list[Word]], size: 
         done = rng.choice((0, _HOLE, p.SCRATCH_READ_ONLY + 0xF00, *_FAR, _HOLE - 1, _HOLE - 2, _HOLE - 4, p.WINDOW))
     elif roll < 0.38 and count < 2 and _S <= at < _HOLE:
         done = _own_va(g, 4)
+    if count > 1 and at < done + 4 and done < at + size * count:
+        # Where the clock interrupts the call, Xen writes the count before it reads what is left.
+        done = _DONE
     if at >= p.SCRATCH and at < p.SCRATCH + p.PAGE and rng.random() < 0.15:
         at += p.SCRATCH_READ_ONLY - p.SCRATCH
     if rng.random() < 0.1 and (done == 0 or _S <= done < _HOLE):
