@@ -346,6 +346,15 @@ static void note_mappings(const u64 *args)
 	}
 }
 
+/* A multicall's entries as they were: where the clock interrupts a call, Xen leaves there what remained of it. */
+static struct multicall_entry asked[SCRATCH_BYTES / sizeof(struct multicall_entry)];
+
+static void note_asked(u64 nr, const u64 *args)
+{
+	if (nr == HC_multicall && args[0] - SCRATCH < SCRATCH_BYTES)
+		memcpy(asked, (const void *)args[0], SCRATCH + SCRATCH_BYTES - args[0]);
+}
+
 static void note_calls(u64 nr, const u64 *args, s64 rc)
 {
 	const struct multicall_entry *c = (const void *)args[0];
@@ -356,8 +365,8 @@ static void note_calls(u64 nr, const u64 *args, s64 rc)
 		untold += note_memory_op(args, rc);
 	if (nr == HC_multicall && args[0] - SCRATCH < SCRATCH_BYTES)
 		for (u32 i = 0; i < (u32)args[1] && (u64)(c + i + 1) - SCRATCH <= SCRATCH_BYTES; i++)
-			if (c[i].op == HC_grant_table_op || c[i].op == HC_memory_op)
-				note_calls(c[i].op, c[i].args, c[i].result);
+			if (asked[i].op == HC_grant_table_op || asked[i].op == HC_memory_op)
+				note_calls(asked[i].op, asked[i].args, c[i].result);
 }
 
 static void do_hypercall(const struct op *op, struct res *r)
@@ -376,6 +385,7 @@ static void do_hypercall(const struct op *op, struct res *r)
 	}
 	root = op->a == HC_mmuext_op && (u32)arg[1] == 1 && words_at(arg[0], ext, 3) == WORD_THERE;
 	mmuext(EXT_TLB_FLUSH_LOCAL, 0, 0);
+	note_asked(op->a, arg);
 	r->rc = hypercall((unsigned)op->a, arg[0], arg[1], arg[2], arg[3], arg[4]);
 	if (root && !r->rc && (u32)ext[0] == EXT_NEW_BASEPTR)
 		kernel_root = ext[1];
